@@ -1,0 +1,102 @@
+"""The diffusion tensor model: the reference in float64 NumPy.
+
+    S(b, g) = S0 exp(-b gᵀ D g),   D = Q²,   z = (log S0, Qxx, Qyy, Qzz, Qxy, Qxz, Qyz)
+
+Basser, Mattiello & Le Bihan 1994, Biophys. J. 66:259, eq. 3 (doi:10.1016/S0006-3495(94)80775-1). Q is the
+symmetric square root of D, so that D is positive semi-definite for every z and no image axis is special.
+
+Units here and in every kernel: b in ms/µm² (1 ms/µm² = 1000 s/mm²), D in µm²/ms, Q in (µm²/ms)^½.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float = NDArray[np.float64]
+
+DIMENSION = 7
+"""Length of the latent z, and of the summary θ = (log S0, Dxx, Dyy, Dzz, Dxy, Dxz, Dyz)."""
+
+MAX_LOG_S0 = 15.0
+"""|log S0| is clipped here, so that exp stays finite in float32; S0 is about 1 by the scaling of the signal."""
+
+
+def quadratic_form(bvecs: ArrayLike) -> Float:
+    """Rows r(g) with gᵀ D g = r · (Dxx, Dyy, Dzz, Dxy, Dxz, Dyz).
+
+    Args:
+        bvecs: (N, 3) unit directions.
+
+    Returns:
+        (N, 6).
+    """
+    x, y, z = np.asarray(bvecs, float).T
+    return np.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z], axis=-1)
+
+
+def to_matrix(six: ArrayLike) -> Float:
+    """(..., 6) in the order xx yy zz xy xz yz -> (..., 3, 3) symmetric."""
+    return np.asarray(six, float)[..., [0, 3, 4, 3, 1, 5, 4, 5, 2]].reshape(*np.shape(six)[:-1], 3, 3)
+
+
+def from_matrix(matrix: ArrayLike) -> Float:
+    """(..., 3, 3) symmetric -> (..., 6) in the order xx yy zz xy xz yz."""
+    m = np.asarray(matrix, float)
+    return np.stack(
+        [m[..., 0, 0], m[..., 1, 1], m[..., 2, 2], m[..., 0, 1], m[..., 0, 2], m[..., 1, 2]], axis=-1
+    )
+
+
+def diffusivity(z: ArrayLike) -> Float:
+    """D = Q² of the latent: (..., 7) -> (..., 6), µm²/ms, order xx yy zz xy xz yz."""
+    Q = to_matrix(np.asarray(z, float)[..., 1:])
+    return from_matrix(Q @ Q)
+
+
+def latent(S0: ArrayLike, D: ArrayLike) -> Float:
+    """The latent of a tensor; negative eigenvalues of D are set to zero, the nearest tensor there is.
+
+    Args:
+        S0: (...) positive.
+        D: (..., 6) µm²/ms.
+
+    Returns:
+        (..., 7).
+    """
+    values, vectors = np.linalg.eigh(to_matrix(D))
+    Q = (vectors * np.sqrt(np.maximum(values, 0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    return np.concatenate([np.log(np.asarray(S0, float))[..., None], from_matrix(Q)], axis=-1)
+
+
+def signal(z: ArrayLike, b: ArrayLike, bvecs: ArrayLike) -> Float:
+    """Noise-free signal.
+
+    Args:
+        z: (V, 7) latent.
+        b: (N,) ms/µm².
+        bvecs: (N, 3) unit directions (any vector where b = 0).
+
+    Returns:
+        (V, N).
+    """
+    z = np.asarray(z, float)
+    Qg = np.einsum("vij,nj->vni", to_matrix(z[:, 1:]), np.asarray(bvecs, float))
+    log_s0 = np.clip(z[:, :1], -MAX_LOG_S0, MAX_LOG_S0)
+    return np.exp(log_s0 - np.asarray(b, float) * np.sum(Qg**2, axis=-1))
+
+
+def log_jacobian(z: ArrayLike, b: ArrayLike, bvecs: ArrayLike) -> Float:
+    """∂ log S / ∂z, from gᵀQ²g = |Qg|²: (V, N, 7)."""
+    g = np.asarray(bvecs, float)
+    u = np.einsum("vij,nj->vni", to_matrix(np.asarray(z, float)[:, 1:]), g)
+    gx, gy, gz = g.T
+    ux, uy, uz = np.moveaxis(u, -1, 0)
+    slope = np.stack(
+        [ux * gx, uy * gy, uz * gz, ux * gy + uy * gx, ux * gz + uz * gx, uy * gz + uz * gy], axis=-1
+    )
+    attenuation = -2 * np.asarray(b, float)[:, None] * slope
+    return np.concatenate([np.ones((*attenuation.shape[:2], 1)), attenuation], axis=-1)
+
+
+def jacobian(z: ArrayLike, b: ArrayLike, bvecs: ArrayLike) -> Float:
+    """∂S/∂z: (V, N, 7)."""
+    return signal(z, b, bvecs)[..., None] * log_jacobian(z, b, bvecs)
