@@ -1,0 +1,217 @@
+"""The gradient table of a scan: b-values and directions, in one convention, stated here.
+
+Frame. Inside edge-pigment directions lie along the image (voxel) axes i, j, k. Files follow the BIDS/FSL
+rule: the components of a `.bvec` file refer to the image axes, except that the first is negated where
+det(affine) > 0 (FSL FDT guide, "What conventions do the bvecs use?"; BIDS, "Diffusion imaging data").
+`from_fsl_files` and `to_fsl` are the only places where that sign is applied.
+
+Units. b in s/mm² here and in files. A volume counts as b=0 where b <= B0_THRESHOLD; its direction is zero,
+whatever the file says, so that it cannot enter the model.
+
+Length. Directions are unit vectors. Within NORM_TOLERANCE they are normalised; outside it they are refused,
+since some scanners write the b-value of a volume into the length of its vector.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_pigment import errors as texts
+from edge_pigment.errors import InputError
+
+Float = NDArray[np.float64]
+
+B0_THRESHOLD = 50.0
+"""s/mm². Scanners write small b-values where they mean none (UIH 1, Philips 0.004); as DIPY."""
+NORM_TOLERANCE = 0.02
+"""Rounding to two decimals moves a length by 1 % at most; where b is meant, 2 % of length is 4 % of b."""
+SHELL_GAP = 80.0
+"""s/mm². Neighbouring b-values further apart are two shells; imaging gradients move b by less (MRtrix)."""
+LARGEST_B_IN_MS_PER_UM2 = 20.0
+"""A table whose largest b is below is in ms/µm²: no protocol stops at 20 s/mm², few reach 20 ms/µm²."""
+
+
+class Shell(NamedTuple):
+    """Diffusion-weighted volumes of about one b-value."""
+
+    bval: float
+    """Median, s/mm²."""
+    indices: NDArray[np.intp]
+
+
+@dataclass(frozen=True, eq=False)
+class GradientTable:
+    """b-values (N,) in s/mm² and unit directions (N, 3) along the image axes, zero where b=0.
+
+    Raises:
+        InputError: values that are not finite, b < 0, a direction that is zero or not of unit length where
+            b > B0_THRESHOLD.
+    """
+
+    bvals: Float
+    bvecs: Float
+
+    def __post_init__(self) -> None:
+        bvals = np.array(self.bvals, np.float64)
+        bvecs = np.array(self.bvecs, np.float64)
+        if bvals.ndim != 1 or bvecs.shape != (len(bvals), 3):
+            raise ValueError(f"bvals (N,) and bvecs (N, 3) expected, got {bvals.shape} and {bvecs.shape}")
+        _refuse(~np.isfinite(bvals), texts.GRADIENTS_NOT_FINITE, kind="b-value")
+        _refuse(~np.isfinite(bvecs).all(1), texts.GRADIENTS_NOT_FINITE, kind="direction")
+        _refuse(bvals < 0, texts.BVAL_NEGATIVE)
+        weighted = bvals > B0_THRESHOLD
+        length = np.linalg.norm(bvecs, axis=1)
+        _refuse(weighted & (length == 0), texts.BVEC_ZERO, threshold=B0_THRESHOLD)
+        off = weighted & (np.abs(length - 1) > NORM_TOLERANCE)
+        _refuse(off, texts.BVEC_NOT_UNIT, length=length[off][0] if off.any() else 1.0)
+        bvecs = np.where(weighted[:, None], bvecs / np.where(weighted, length, 1)[:, None], 0.0)
+        for name, array in (("bvals", bvals), ("bvecs", bvecs)):
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+
+    def __len__(self) -> int:
+        return len(self.bvals)
+
+    @property
+    def is_b0(self) -> NDArray[np.bool_]:
+        """(N,) where b <= B0_THRESHOLD."""
+        return self.bvals <= B0_THRESHOLD
+
+    @property
+    def shells(self) -> tuple[Shell, ...]:
+        """The diffusion-weighted volumes by b-value, ascending; b=0 is left out."""
+        indices = np.flatnonzero(~self.is_b0)
+        indices = indices[np.argsort(self.bvals[indices], kind="stable")]
+        if not len(indices):
+            return ()
+        groups = np.split(indices, np.flatnonzero(np.diff(self.bvals[indices]) > SHELL_GAP) + 1)
+        return tuple(Shell(float(np.median(self.bvals[group])), np.sort(group)) for group in groups)
+
+    def subset(self, indices: ArrayLike) -> "GradientTable":
+        """The volumes with these indices (or this boolean mask), in this order."""
+        chosen = np.asarray(indices)
+        return GradientTable(self.bvals[chosen], self.bvecs[chosen])
+
+    def with_signs(self, signs: Sequence[float]) -> "GradientTable":
+        """Each component multiplied by its sign, e.g. (-1, 1, 1)."""
+        if sorted(set(np.abs(signs))) != [1] or len(signs) != 3:
+            raise ValueError(f"three signs of ±1 expected, got {signs}")
+        return GradientTable(self.bvals, self.bvecs * np.asarray(signs, float))
+
+    def check_protocol(self) -> None:
+        """Refuse a table that no model can be fitted to.
+
+        Raises:
+            InputError: b in ms/µm², no b=0 volume, no diffusion-weighted volume.
+        """
+        _refuse_unit(self.bvals)
+        if self.is_b0.all():
+            raise InputError(texts.NO_DIFFUSION_WEIGHTING.format(largest=float(self.bvals.max(initial=0))))
+        if not self.is_b0.any():
+            raise InputError(texts.NO_B0.format(threshold=B0_THRESHOLD, smallest=float(self.bvals.min())))
+
+    @classmethod
+    def from_fsl_files(
+        cls, bval: str | Path, bvec: str | Path, affine: ArrayLike, volumes: int | None = None
+    ) -> "GradientTable":
+        """Read a `.bval` and a `.bvec` file.
+
+        Args:
+            bval: file of b-values in s/mm², in a row or a column.
+            bvec: file of directions by the BIDS/FSL rule, as 3 rows or as 3 columns.
+            affine: (4, 4) of the image.
+            volumes: number of the image's volumes, where it is known.
+
+        Raises:
+            InputError: a file is missing or no table, the counts differ, or the table makes no sense.
+        """
+        bval, bvec = Path(bval), Path(bvec)
+        bvals = _read_numbers(bval, "bval").ravel()
+        _refuse(~np.isfinite(bvals), texts.GRADIENTS_NOT_FINITE, kind="b-value")
+        _refuse_unit(bvals)
+        rows = _read_numbers(bvec, "bvec")
+        if 3 not in rows.shape:
+            raise InputError(texts.BVEC_SHAPE.format(path=bvec, rows=rows.shape[0], columns=rows.shape[1]))
+        if rows.shape == (3, 3):
+            bvecs = _three_directions(bvals, rows, bvec)
+        else:
+            bvecs = rows.T if rows.shape[0] == 3 else rows
+        image = len(bvals) if volumes is None else volumes
+        if not image == len(bvals) == len(bvecs):
+            raise InputError(
+                texts.COUNTS_DIFFER.format(
+                    image="(not read)" if volumes is None else volumes, bvals=len(bvals), bvecs=len(bvecs)
+                )
+            )
+        table = cls(bvals, bvecs * fsl_signs(affine))
+        table.check_protocol()
+        return table
+
+    def to_fsl(self, affine: ArrayLike) -> tuple[Float, Float]:
+        """The table as FSL and BIDS files hold it.
+
+        Args:
+            affine: (4, 4) of the image that the files will belong to.
+
+        Returns:
+            b-values (N,) and directions (3, N) in the file's frame.
+        """
+        return self.bvals.copy(), (self.bvecs * fsl_signs(affine)).T
+
+    def write_fsl(self, bval: Path, bvec: Path, affine: ArrayLike) -> None:
+        """Write `.bval` (one row) and `.bvec` (three rows) by the BIDS/FSL rule."""
+        bvals, bvecs = self.to_fsl(affine)
+        bval.write_text(" ".join(f"{b:g}" for b in bvals) + "\n")
+        # `+ 0.0` turns the -0 of a negated b=0 row into 0
+        bvec.write_text("".join(" ".join(f"{v:.8g}" for v in row + 0.0) + "\n" for row in bvecs))
+
+
+def fsl_signs(affine: ArrayLike) -> Float:
+    """(3,) signs between the frame of a `.bvec` file and the image axes: (-1, 1, 1) where det(affine) > 0."""
+    return np.array([-1.0 if np.linalg.det(np.asarray(affine, float)[:3, :3]) > 0 else 1.0, 1.0, 1.0])
+
+
+def _refuse(bad: NDArray[np.bool_] | np.bool_, text: str, **details: object) -> None:
+    """Raise the text with the (0-based) indices of the bad volumes, if there are any."""
+    if bad.any():
+        raise InputError(text.format(volumes=texts.listed(np.flatnonzero(bad)), **details))
+
+
+def _refuse_unit(bvals: Float) -> None:
+    largest = float(bvals.max(initial=0))
+    if 0 < largest < LARGEST_B_IN_MS_PER_UM2:
+        raise InputError(texts.BVAL_UNIT.format(largest=largest))
+
+
+def _read_numbers(path: Path, kind: str) -> Float:
+    """(rows, columns) of a text file of numbers separated by spaces, tabs or commas."""
+    if not path.is_file():
+        raise InputError(texts.GRADIENT_FILE_MISSING.format(kind=kind, looked=path))
+    try:
+        lines = path.read_text("utf-8-sig").replace(",", " ").splitlines()
+        rows = [[float(word) for word in line.split()] for line in lines if line.strip()]
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise InputError(texts.GRADIENT_FILE_UNREADABLE.format(path=path, why=error)) from error
+    if not rows or len({len(row) for row in rows}) > 1:
+        why = "its rows differ in length" if rows else "it is empty"
+        raise InputError(texts.GRADIENT_FILE_UNREADABLE.format(path=path, why=why))
+    return np.array(rows)
+
+
+def _three_directions(bvals: Float, table: Float, path: Path) -> Float:
+    """(3, 3) directions of a scan of three volumes, if only one reading of the file has unit directions."""
+    if len(bvals) != 3:
+        return table.T  # the counts differ, which is refused next
+    weighted = bvals > B0_THRESHOLD
+    readings = [
+        bvecs
+        for bvecs in (table.T, table)
+        if np.all(np.abs(np.linalg.norm(bvecs[weighted], axis=1) - 1) <= NORM_TOLERANCE)
+    ]
+    if len(readings) == 2 and not np.allclose(table[weighted], table.T[weighted]):
+        raise InputError(texts.BVEC_AMBIGUOUS.format(path=path))
+    return readings[0] if readings else table.T
