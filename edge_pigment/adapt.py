@@ -1,0 +1,99 @@
+"""The three steps on one scan: summarise, context prior, adapt.
+
+The signal is scaled once, so that the median b=0 signal in the brain is 1; the prior knows no other unit.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pigment.acquisition import Acquisition
+from edge_pigment.physics.backend import Array, Backend, Posterior, Summary
+from edge_pigment.prior.context import ContextSession
+
+MS_PER_UM2 = 1e-3
+"""s/mm² -> ms/µm²."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """The voxels of the mask as the kernels take them: y (N, V), b (N,) ms/µm², bvecs (N, 3), sigma (V,).
+
+    `scale` is the median b=0 signal in the brain, in the image's unit; mask is (Z, Y, X), the image's transpose.
+    """
+
+    y: Array
+    b: Array
+    bvecs: Array
+    sigma: Array
+    scale: float
+    mask: NDArray[np.bool_]
+
+
+def gather(acquisition: Acquisition, mask: NDArray[np.bool_], sigma: float) -> Measurements:
+    """Collect and scale the measurements of the mask's voxels.
+
+    Args:
+        acquisition: the scan.
+        mask: (X, Y, Z).
+        sigma: noise sd in the image's unit.
+    """
+    inside = np.ascontiguousarray(mask.T)
+    where = np.flatnonzero(inside)
+    volumes = acquisition.signal.T
+    y = np.empty((len(volumes), len(where)), np.float32)
+    for row, volume in zip(y, volumes, strict=True):
+        np.take(volume.reshape(-1), where, out=row)
+    b0 = np.nanmean(y[acquisition.gradients.is_b0], axis=0)
+    positive = b0[b0 > 0]
+    scale = float(np.median(positive)) if len(positive) else 1.0
+    y /= np.float32(scale)
+    return Measurements(
+        y=y,
+        b=(acquisition.gradients.bvals * MS_PER_UM2).astype(np.float32),
+        bvecs=np.ascontiguousarray(acquisition.gradients.bvecs, np.float32),
+        sigma=np.full(len(where), sigma / scale, np.float32),
+        scale=scale,
+        mask=inside,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Adapted:
+    """The posterior, with the summary and the prior mean it came from."""
+
+    summary: Summary
+    prior_mean: Array
+    posterior: Posterior
+    seconds: dict[str, float]
+
+
+def adapt(
+    measurements: Measurements,
+    backend: Backend,
+    context: ContextSession,
+    nu: float,
+    progress: Callable[[str], None] | None = None,
+) -> Adapted:
+    """Run the three steps."""
+    m = measurements
+    seconds: dict[str, float] = {}
+
+    def started(step: str) -> float:
+        if progress:
+            progress(step)
+        return time.perf_counter()
+
+    t = started("summarise")
+    summary = backend.summarise(m.y, m.b, m.bvecs, m.sigma)
+    seconds["summarise"] = time.perf_counter() - t
+    t = started("context prior")
+    mean, factor = context.prior(summary, m.mask)
+    seconds["context prior"] = time.perf_counter() - t
+    t = started("adapt")
+    posterior = backend.adapt(m.y, m.b, m.bvecs, m.sigma, mean, factor, nu)
+    seconds["adapt"] = time.perf_counter() - t
+    return Adapted(summary, mean, posterior, seconds)

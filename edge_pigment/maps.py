@@ -1,0 +1,50 @@
+"""From posterior to images: expectations, deviations and trust maps, in the units of files.
+
+Diffusivities in mm²/s, S0 in the image's own unit, angles in degrees; directions and tensors along image axes.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pigment.physics.backend import Array, Backend, Posterior
+from edge_pigment.physics.moments import COLUMNS
+from edge_pigment.trust import data_share, novelty
+
+MM2_PER_S = 1e-3
+"""µm²/ms -> mm²/s."""
+DIFFUSIVITIES = ("MD", "AD", "RD", "MD_sd", "AD_sd", "RD_sd")
+TENSOR = ("Dxx", "Dyy", "Dzz", "Dxy", "Dxz", "Dyz")
+V1 = ("V1x", "V1y", "V1z")
+
+
+def voxel_maps(posterior: Posterior, backend: Backend, scale: float) -> dict[str, Array]:
+    """Maps of the mask's voxels: name -> (V,), tensor (V, 6) in the order xx yy zz xy xz yz, V1 (V, 3)."""
+    rows = dict(zip(COLUMNS, backend.moments(posterior.mode, posterior.factor), strict=True))
+    maps = {name: rows[name] for name in COLUMNS if name not in TENSOR + V1}
+    for name in DIFFUSIVITIES:
+        maps[name] = maps[name] * np.float32(MM2_PER_S)
+    for name in ("S0", "S0_sd"):
+        maps[name] = maps[name] * np.float32(scale)
+    maps["tensor"] = np.stack([rows[name] for name in TENSOR], axis=-1) * np.float32(MM2_PER_S)
+    maps["V1"] = np.stack([rows[name] for name in V1], axis=-1)
+    maps["novelty"] = novelty(posterior.distance, posterior.share)
+    maps["datashare"] = data_share(posterior.share)
+    maps["residual"] = posterior.residual
+    return maps
+
+
+def to_image(values: Array, mask: NDArray[np.bool_]) -> Array:
+    """Scatter voxels into an image.
+
+    Args:
+        values: (V,) or (V, K) in the C order of mask.
+        mask: (Z, Y, X).
+
+    Returns:
+        (X, Y, Z) or (X, Y, Z, K), 0 outside the mask; Fortran order, as it will lie in the file.
+    """
+    columns = values if values.ndim == 2 else values[:, None]
+    image = np.zeros((columns.shape[1], *mask.shape), np.float32)
+    for target, column in zip(image, columns.T, strict=True):
+        target[mask] = column
+    return image.T if values.ndim == 2 else image[0].T

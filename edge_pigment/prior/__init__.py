@@ -1,0 +1,1 @@
+"""The frozen prior of brain microstructure: its bundle on disk, and the context network's session."""

@@ -1,0 +1,1 @@
+"""Learns the context prior: scans in BIDS layout -> weights."""

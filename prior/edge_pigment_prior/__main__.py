@@ -1,0 +1,74 @@
+"""`python -m edge_pigment_prior`: train the context prior, plot a run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_pigment_prior.references import find_scans, references
+from edge_pigment_prior.train import Settings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+DEFAULT = Settings()
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder of scans in BIDS layout (sub-*/dwi/*_dwi.nii.gz).")],
+    run: Annotated[Path, typer.Option(help="Folder of the run; gone on with if it exists.")] = Path("runs/prior"),
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = DEFAULT.steps,
+    batch: Annotated[int, typer.Option(help="Patches per step.")] = DEFAULT.batch,
+    learning_rate: Annotated[float, typer.Option(help="At its height.")] = DEFAULT.learning_rate,
+    nu: Annotated[float, typer.Option(help="Student-t degrees of freedom of the prior.")] = DEFAULT.nu,
+    seed: Annotated[int, typer.Option(help="Of weights and patches.")] = DEFAULT.seed,
+    width: Annotated[int, typer.Option(help="Channels of the near branch.")] = DEFAULT.width,
+    wide_width: Annotated[int, typer.Option(help="Channels of the far branch.")] = DEFAULT.wide_width,
+    depth: Annotated[int, typer.Option(help="Residual blocks of the near branch.")] = DEFAULT.depth,
+    head: Annotated[int, typer.Option(help="Channels of the head.")] = DEFAULT.head,
+    only: Annotated[list[str] | None, typer.Option(help="Use only scans whose name contains this.")] = None,
+    device: Annotated[str, typer.Option(help="Of torch: cpu, cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(help="Of torch on the CPU.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that make patches.")] = 1,
+) -> None:
+    """Learn the prior from scans; Ctrl-C loses at most the steps since the last checkpoint."""
+    import torch
+
+    from edge_pigment_prior.train import train as train_run
+
+    torch.set_num_threads(threads)
+    scans = [s for s in find_scans(data) if not only or any(part in s.name for part in only)]
+    if not scans:
+        raise typer.BadParameter(f"no sub-*/**/dwi/*_dwi.nii.gz in {data}")
+    fitted = references(scans, run / "references")
+    for reference in fitted:
+        typer.echo(f"{reference.name}: {int(reference.mask.sum())} voxels, SNR {1 / reference.sigma:.1f}")
+    settings = Settings(steps, batch, learning_rate, nu, seed, width, wide_width, depth, head)
+    train_run(fitted, run, settings, device, workers)
+
+
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    output: Annotated[Path, typer.Option(help="PNG to write.")] = Path("training.png"),
+) -> None:
+    """Plot a run's log."""
+    import json
+
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    from edge_pigment_prior.train import LOG
+
+    lines = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    axes.plot([line["step"] for line in lines], [line["loss"] for line in lines], lw=1)
+    axes.set(xlabel="step", ylabel="negative log density of the held-back voxel", title="Training of the prior")
+    axes.set_ylim(top=lines[0]["loss"] if len(lines) < 5 else max(line["loss"] for line in lines[2:]))
+    axes.grid(alpha=0.3)
+    figure.savefig(output, dpi=120)
+
+
+if __name__ == "__main__":
+    app()

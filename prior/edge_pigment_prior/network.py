@@ -1,0 +1,120 @@
+"""The context prior: a fully convolutional network that never sees the voxel it predicts.
+
+Blind spot by construction (Laine et al. 2019, NeurIPS, for the idea; the masked and dilated form follows Wu et al.
+2020, ECCV, doi:10.1007/978-3-030-58548-8_21): a branch starts with a convolution whose centre is masked and goes on
+with convolutions whose dilation exceeds the mask's reach, so that no path leads from a voxel to itself:
+
+- 3x3, centre masked (offsets -1..1), then dilation 2: an offset of the first is even only if it is 0, which is masked;
+- 5x5, centre masked (offsets -2..2), then dilation 3: an offset of the first is a multiple of 3 only if it is 0.
+
+The neighbouring slices are other voxels, so their centres are not masked.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edge_pigment.physics.adaptation import PACKED
+from edge_pigment.physics.tensor import DIMENSION
+from edge_pigment.prior.features import CHANNELS, VOXEL_CHANNELS
+
+MEAN_OFFSET = (0.0, 0.9, 0.9, 0.9, 0.0, 0.0, 0.0)
+"""The latent of S0 = 1 and D = 0.81 µm²/ms: what the heads' zero output means."""
+LOG_DIAGONAL = (-2.0, 6.0)
+"""Range of the log diagonal of the precision factor: prior sd between about 7 and 0.002."""
+
+
+class MaskedConvolution(nn.Conv2d):
+    """A convolution blind to the centre voxel of the middle slice's channels."""
+
+    tap: Tensor
+
+    def __init__(self, out_channels: int, kernel_size: int) -> None:
+        super().__init__(CHANNELS, out_channels, kernel_size, padding=kernel_size // 2)
+        tap = torch.ones_like(self.weight)
+        tap[:, VOXEL_CHANNELS : 2 * VOXEL_CHANNELS, kernel_size // 2, kernel_size // 2] = 0
+        self.register_buffer("tap", tap, persistent=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, 45, H, W) -> (B, out, H, W)."""
+        return functional.conv2d(input, self.weight * self.tap, self.bias, padding=self.padding)
+
+
+class Residual(nn.Module):
+    """x + a dilated 3x3 convolution of relu(x)."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W), unchanged in shape."""
+        return x + self.convolution(functional.relu(x))
+
+
+class ContextPrior(nn.Module):
+    """Features of a neighbourhood -> Gaussian over the latent of the voxel in its middle."""
+
+    def __init__(self, width: int = 32, wide_width: int = 16, depth: int = 4, head: int = 64) -> None:
+        super().__init__()
+        self.shape = {"width": width, "wide_width": wide_width, "depth": depth, "head": head}
+        self.near = nn.Sequential(MaskedConvolution(width, 3), *(Residual(width, 2) for _ in range(depth)))
+        self.far = nn.Sequential(MaskedConvolution(wide_width, 5), *(Residual(wide_width, 3) for _ in range(2)))
+        self.head = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(width + wide_width, head, 1),
+            nn.ReLU(),
+            nn.Conv2d(head, head, 1),
+            nn.ReLU(),
+            nn.Conv2d(head, DIMENSION + PACKED, 1),
+        )
+        last = self.head[-1]
+        assert isinstance(last, nn.Conv2d)
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.zeros_(last.bias)
+        diagonal = [row * (row + 3) // 2 for row in range(DIMENSION)]
+        is_diagonal = torch.zeros(PACKED, dtype=torch.bool)
+        is_diagonal[diagonal] = True
+        self.register_buffer("is_diagonal", is_diagonal.view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("offset", torch.tensor(MEAN_OFFSET).view(1, -1, 1, 1), persistent=False)
+        with torch.no_grad():
+            # a prior sd of e⁻² ≈ 0.14 to begin with
+            last.bias[DIMENSION:][is_diagonal] = 2.0
+
+    is_diagonal: Tensor
+    offset: Tensor
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 45, H, W) -> mean μ (B, 7, H, W) and packed lower precision factor L (B, 28, H, W), Λ = L Lᵀ."""
+        out = self.head(torch.cat([self.near(features), self.far(features)], dim=1))
+        mean = self.offset + out[:, :DIMENSION]
+        factor = out[:, DIMENSION:]
+        factor = torch.where(self.is_diagonal, torch.exp(torch.clamp(factor, *LOG_DIAGONAL)), factor)
+        return mean, factor
+
+    def macs(self) -> int:
+        """Multiply-adds per voxel."""
+        return sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Conv2d))
+
+
+def student_nll(mean: Tensor, factor: Tensor, z: Tensor, nu: float) -> Tensor:
+    """Negative log density, up to a constant, of the multivariate Student-t that the adaptation uses as its prior.
+
+    Args:
+        mean: (M, 7).
+        factor: (M, 28) packed lower L of the precision.
+        z: (M, 7) reference latents.
+        nu: degrees of freedom.
+
+    Returns:
+        (M,).
+    """
+    e = z - mean
+    distance = torch.zeros_like(e[:, 0])
+    log_determinant = torch.zeros_like(e[:, 0])
+    for column in range(DIMENSION):  # (Lᵀe)_column, L packed row by row
+        rows = range(column, DIMENSION)
+        projected = sum((factor[:, r * (r + 1) // 2 + column] * e[:, r] for r in rows), torch.zeros_like(e[:, 0]))
+        distance = distance + projected**2
+        log_determinant = log_determinant + torch.log(factor[:, column * (column + 3) // 2])
+    return 0.5 * (nu + DIMENSION) * torch.log1p(distance / nu) - log_determinant

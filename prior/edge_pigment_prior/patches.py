@@ -1,0 +1,166 @@
+"""Training patches: a piece of a reference as another scanner might see it.
+
+A patch is three neighbouring slices of tensors on a new grid (turned, scaled, thick slices averaged), the tensors
+turned with it; the middle slice's latents are the target, and the summaries of a simulated scan of all three the
+input. Some patches keep the reference's own grid, permuted and flipped only, since interpolation makes neighbours'
+noise alike and a prior trained on such patches alone would trust its neighbours too much.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from edge_pigment.physics.backend import Array, Backend
+from edge_pigment.physics.tensor import from_matrix, latent, quadratic_form, to_matrix
+from edge_pigment.prior.features import to_stack, voxel_features, with_neighbours
+from edge_pigment_prior.references import Reference
+from edge_pigment_prior.schemes import DirectionBank, Scheme, random_rotation, random_scheme
+
+SIZE = 64
+"""Voxels along a patch's side."""
+OWN_GRID = 0.4
+IN_PLANE_MM = (1.5, 3.5)
+THICKNESS_MM = (1.5, 6.0)
+"""Range of the new grid's voxels; never finer than the reference, which would be invention."""
+TRUTH_SD = 0.06
+"""µm²/ms. Largest error of a target's D that is borne: noisier references are averaged into larger voxels, so that
+the prior does not take their noise for the texture of tissue."""
+SUBSAMPLES = 6
+"""Points averaged in each voxel of the new grid, stratified along its thickness."""
+LOG_SCALE_SD = 0.1
+"""Diffusivity differs between temperatures, diffusion times and b-values; the prior must not know one scanner's."""
+BIAS_SD = 0.15
+"""Of each low-order coefficient of the log bias field."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """theta (7, 3, Y, X): log S0 and D in µm²/ms; mask (3, Y, X)."""
+
+    theta: Array
+    mask: NDArray[np.bool_]
+
+
+def _own_grid(reference: Reference, rng: np.random.Generator) -> Truth:
+    """A window of the reference's voxels with image axes permuted and flipped."""
+    axes = rng.permutation(3) if min(reference.mask.shape) > 8 else np.r_[0, 1 + rng.permutation(2)]
+    theta = reference.theta.transpose(0, *(1 + axes))
+    mask = reference.mask.transpose(axes)
+    flips = rng.random(3) < 0.5
+    step = tuple(slice(None, None, -1 if f else 1) for f in flips)
+    theta, mask = theta[(slice(None), *step)], mask[step]
+    Z, Y, X = mask.shape
+    weights = mask.sum((1, 2))
+    z = int(rng.choice(Z, p=weights / weights.sum()))
+    inside = np.argwhere(mask[z])
+    cy, cx = inside[rng.integers(len(inside))] + rng.integers(-SIZE // 4, SIZE // 4, 2)
+    out = np.zeros((7, 3, SIZE, SIZE), np.float32)
+    found = np.zeros((3, SIZE, SIZE), bool)
+    y0, x0 = int(cy) - SIZE // 2, int(cx) - SIZE // 2
+    ys, xs = slice(max(y0, 0), min(y0 + SIZE, Y)), slice(max(x0, 0), min(x0 + SIZE, X))
+    for k in range(3):
+        if 0 <= z + k - 1 < Z and ys.stop > ys.start and xs.stop > xs.start:
+            to = (k, slice(ys.start - y0, ys.stop - y0), slice(xs.start - x0, xs.stop - x0))
+            out[(slice(None), *to)] = theta[:, z + k - 1, ys, xs]
+            found[to] = mask[z + k - 1, ys, xs]
+    # array axes (z, y, x) carry tensor axes (2, 1, 0): new tensor axis i is old axis order[i], with its sign
+    order = (2 - axes)[::-1]
+    signs = np.where(flips, -1, 1)[::-1]
+    R = np.zeros((3, 3))
+    R[np.arange(3), order] = signs
+    return _turned(out, found, R)
+
+
+def _turned(theta: Array, mask: NDArray[np.bool_], R: NDArray[np.float64]) -> Truth:
+    D = to_matrix(theta[1:, mask].T)
+    theta = theta * mask
+    theta[1:, mask] = from_matrix(R @ D @ R.T).T
+    return Truth(theta, mask)
+
+
+@cache
+def _volume(reference: Reference) -> torch.Tensor:
+    """(1, 8, Z, Y, X): theta and mask, as grid_sample wants them."""
+    return torch.from_numpy(np.concatenate([reference.theta, reference.mask[None]]).astype(np.float32))[None]
+
+
+def _new_grid(reference: Reference, rng: np.random.Generator) -> Truth:
+    """A window of a turned, coarser grid: the average of the tensors in each of its voxels."""
+    R = random_rotation(rng) if rng.random() < 0.7 else np.eye(3)[rng.permutation(3)]
+    source = np.array(reference.voxel_size)
+    finest = float(source.max()) if min(reference.mask.shape) > 8 else float(source[:2].max())
+    volume_needed = np.prod(source) * (reference.sd / TRUTH_SD) ** 2
+    low = max(IN_PLANE_MM[0], 0.9 * finest, 0.8 * np.cbrt(volume_needed))
+    in_plane = rng.uniform(low, max(IN_PLANE_MM[1], 1.2 * low))
+    thinnest = max(in_plane, THICKNESS_MM[0], volume_needed / in_plane**2)
+    thick = rng.uniform(thinnest, max(THICKNESS_MM[1], thinnest))
+    target = np.array([in_plane, in_plane, thick])
+    inside = np.argwhere(reference.mask)
+    centre = (inside[rng.integers(len(inside))][::-1] + rng.normal(size=3)) * source
+    grid = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in (3, SIZE, SIZE)), indexing="ij"), -1)
+    points = grid[..., ::-1]  # (3, SIZE, SIZE, xyz)
+    to_unit = 2 / (source * reference.mask.shape[::-1])  # grid_sample spans -1..1
+    base = torch.from_numpy((((centre + (points * target) @ R) + source / 2) * to_unit - 1).astype(np.float32))
+    volume = _volume(reference)
+    total = torch.zeros((8, 3, SIZE, SIZE))
+    strata = rng.permutation(SUBSAMPLES)
+    for s in range(SUBSAMPLES):
+        jitter = rng.random(3) - 0.5
+        jitter[2] = (strata[s] + rng.random()) / SUBSAMPLES - 0.5
+        offset = torch.from_numpy(((jitter * target) @ R * to_unit).astype(np.float32))  # rows of R: new axes
+        total += functional.grid_sample(volume, (base + offset)[None], mode="bilinear", align_corners=False)[0]
+    weight = total[7].numpy() / SUBSAMPLES
+    mask = weight > 0.5
+    theta = (total[:7].numpy() / SUBSAMPLES / np.maximum(weight, 0.5)).astype(np.float32)
+    return _turned(theta, mask, R)
+
+
+def draw_truth(reference: Reference, rng: np.random.Generator) -> Truth:
+    """A patch with at least 5 % of brain in its middle slice."""
+    for _ in range(20):
+        own = rng.random() < OWN_GRID and reference.sd <= TRUTH_SD
+        truth = _own_grid(reference, rng) if own else _new_grid(reference, rng)
+        if truth.mask[1].mean() > 0.05:
+            break
+    theta = truth.theta.copy()
+    theta[1:] *= np.exp(LOG_SCALE_SD * rng.normal())
+    axis = np.linspace(-1, 1, SIZE, dtype=np.float32)
+    a, b, c, d, e = BIAS_SD * rng.normal(size=5)
+    bias = a * axis[:, None] + b * axis + c * axis[:, None] ** 2 + d * axis**2 + e * axis[:, None] * axis
+    theta[0] += bias.astype(np.float32) - np.float32((c + d) / 3)
+    return Truth(theta * truth.mask, truth.mask)
+
+
+def simulate(truth: Truth, scheme: Scheme, rng: np.random.Generator) -> Array:
+    """Rician magnitudes of the mask's voxels: (N, V)."""
+    theta = truth.theta[:, truth.mask]
+    rows = -scheme.b[:, None] * quadratic_form(scheme.bvecs)
+    S = np.exp(np.clip(theta[0], -4, 4) + rows.astype(np.float32) @ theta[1:])
+    noise = rng.standard_normal((2, *S.shape), np.float32) * np.float32(scheme.sigma)
+    return np.hypot(S + noise[0], noise[1])
+
+
+def draw_example(
+    references: list[Reference], chances: NDArray[np.float64], bank: DirectionBank, backend: Backend, seed: list[int]
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Features (45, Y, X), target latents (7, Y, X) and the target's mask (Y, X) of one patch; seeded."""
+    rng = np.random.default_rng(seed)
+    truth = draw_truth(references[int(rng.choice(len(references), p=chances))], rng)
+    scheme = random_scheme(rng, bank)
+    y = simulate(truth, scheme, rng)
+    summary = backend.summarise(
+        y,
+        scheme.b.astype(np.float32),
+        scheme.bvecs.astype(np.float32),
+        np.full(y.shape[1], scheme.sigma, np.float32),
+    )
+    features = with_neighbours(to_stack(voxel_features(summary), truth.mask), 1, 2)[0]
+    middle = truth.mask[1]
+    target = np.zeros((7, SIZE, SIZE), np.float32)
+    own = truth.theta[:, 1, middle]
+    target[:, middle] = latent(np.exp(np.clip(own[0], -4, 4)), own[1:].T).T
+    return features, target, middle

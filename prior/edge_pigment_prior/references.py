@@ -1,0 +1,113 @@
+"""Reference tensors of a training scan: all of its measurements, fitted voxel by voxel, no denoising.
+
+The fit is the adaptation itself with a prior too wide to matter, started from the summary: non-linear least squares
+with the Rician floor. Nothing of the context prior enters, so that the prior never learns from its own output.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pigment.acquisition import Acquisition, read_acquisition
+from edge_pigment.brainmask import brain_mask
+from edge_pigment.noise import estimate_sigma
+from edge_pigment.physics.adaptation import PACKED
+from edge_pigment.physics.backend import Array, Backend
+from edge_pigment.physics.host import HostBackend
+from edge_pigment.physics.tensor import diffusivity, latent
+
+FLAT_PRECISION = 1.0
+"""Precision factor of the reference's own prior: sd 1 for log S0 and for Q, around the voxel's own summary."""
+NO_STUDENT = 1e6
+"""Degrees of freedom that make Student's t a Gaussian."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """One scan's tensors.
+
+    theta (7, Z, Y, X): log S0 and D in image axes, µm²/ms; mask (Z, Y, X); voxel size (x, y, z) in mm; sigma, of the
+    scaled signal; sd, the fit's own median error of a diagonal element of D, µm²/ms.
+    """
+
+    name: str
+    theta: Array
+    mask: NDArray[np.bool_]
+    voxel_size: tuple[float, float, float]
+    sigma: float
+    sd: float
+
+    def save(self, path: Path) -> None:
+        """Write to a .npz; float16 holds four digits, far below the noise of any scan."""
+        np.savez(
+            path,
+            name=self.name,
+            theta=self.theta.astype(np.float16),
+            mask=self.mask,
+            voxel_size=self.voxel_size,
+            sigma=self.sigma,
+            sd=self.sd,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Reference":
+        """Read what `save` wrote."""
+        with np.load(path) as f:
+            x, y, z = (float(v) for v in f["voxel_size"])
+            theta = f["theta"].astype(np.float32)
+            return cls(str(f["name"]), theta, f["mask"], (x, y, z), float(f["sigma"]), float(f["sd"]))
+
+
+def fit_reference(
+    acquisition: Acquisition, name: str, backend: Backend | None = None, mask: NDArray[np.bool_] | None = None
+) -> Reference:
+    """Fit all measurements of a scan.
+
+    Args:
+        acquisition: the scan.
+        name: what the log calls it.
+        backend: kernels to use; the host's by default.
+        mask: (X, Y, Z); found if not given.
+    """
+    backend = backend or HostBackend(None)
+    found = brain_mask(acquisition) if mask is None else mask
+    in_brain = np.ascontiguousarray(found.T)
+    sigma = estimate_sigma(acquisition, found).sigma
+    y = np.ascontiguousarray(np.stack([volume[in_brain] for volume in acquisition.signal.T]))
+    scale = float(np.median(y[acquisition.gradients.is_b0].mean(0)))
+    y = (y / scale).astype(np.float32)
+    b = (acquisition.gradients.bvals / 1000).astype(np.float32)
+    g = acquisition.gradients.bvecs.astype(np.float32)
+    s = np.full(y.shape[1], sigma / scale, np.float32)
+    summary = backend.summarise(y, b, g, s)
+    start = latent(np.exp(np.clip(summary.theta[0], -3, 3)), summary.theta[1:].T).T.astype(np.float32)
+    factor = np.zeros((PACKED, y.shape[1]), np.float32)
+    factor[[row * (row + 3) // 2 for row in range(len(start))]] = FLAT_PRECISION
+    z = backend.adapt(y, b, g, s, np.ascontiguousarray(start), factor, NO_STUDENT).mode
+    theta = np.zeros((len(z), *in_brain.shape), np.float32)
+    theta[0][in_brain] = z[0]
+    for i, D in enumerate(diffusivity(z.T).T):
+        theta[1 + i][in_brain] = D
+    size = (float(acquisition.voxel_size[0]), float(acquisition.voxel_size[1]), float(acquisition.voxel_size[2]))
+    sd = float(np.median(np.sqrt(np.mean(summary.sd[1:4] ** 2, axis=0))))
+    return Reference(name, theta, in_brain, size, sigma / scale, sd)
+
+
+def find_scans(folder: Path) -> list[Path]:
+    """All diffusion scans below a folder in BIDS layout, sorted."""
+    return sorted(folder.glob("sub-*/**/dwi/*_dwi.nii.gz"))
+
+
+def references(scans: list[Path], cache: Path) -> list[Reference]:
+    """Fit, or read from the cache, the references of scans."""
+    cache.mkdir(parents=True, exist_ok=True)
+    out = []
+    for scan in scans:
+        name = scan.name.removesuffix("_dwi.nii.gz")
+        path = cache / f"{name}.npz"
+        if not path.exists():
+            fit_reference(read_acquisition(scan), name).save(path)
+        out.append(Reference.load(path))
+    return out

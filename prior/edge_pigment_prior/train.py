@@ -1,0 +1,185 @@
+"""The training loop: seeded, resumable, logged.
+
+The k-th patch of a run depends on the seed and k only, so a run that was stopped and resumed sees what an unbroken
+one sees. The shipped weights are an exponential moving average of the optimiser's.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from edge_pigment.physics.host import HostBackend
+from edge_pigment_prior.network import ContextPrior, student_nll
+from edge_pigment_prior.patches import draw_example
+from edge_pigment_prior.references import Reference
+from edge_pigment_prior.schemes import DirectionBank
+
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
+EMA = 0.998
+"""Per step; an average over the last 500 steps."""
+LOG_EVERY = 20
+CHECKPOINT_EVERY = 100
+WARM_UP = 100
+CLIP = 5.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is made of; written beside the weights."""
+
+    steps: int = 6000
+    batch: int = 8
+    learning_rate: float = 2e-3
+    nu: float = 5.0
+    seed: int = 0
+    width: int = 32
+    wide_width: int = 16
+    depth: int = 4
+    head: int = 64
+
+
+class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """The run's patches by number; scans weigh by the root of their brain's volume."""
+
+    def __init__(self, references: list[Reference], seed: int, first: int, length: int) -> None:
+        self.references, self.seed, self.first, self.length = references, seed, first, length
+        size = np.sqrt([r.mask.sum() * np.prod(r.voxel_size) for r in references])
+        # series of one head share the head's weight
+        heads = [r.name.split("_")[0] for r in references]
+        size /= [np.sqrt(heads.count(h)) for h in heads]
+        self.chances = size / size.sum()
+        self.bank = DirectionBank(seed)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        example = draw_example(
+            self.references, self.chances, self.bank, HostBackend(1), [self.seed, self.first + index]
+        )
+        features, target, mask = (torch.from_numpy(np.ascontiguousarray(a)) for a in example)
+        return features, target, mask
+
+
+def loss_of(model: ContextPrior, features: Tensor, target: Tensor, mask: Tensor, nu: float) -> Tensor:
+    """Mean negative log density of the targets inside the mask."""
+    mean, factor = model(features)
+    at = mask.bool()
+    pick = [t.permute(0, 2, 3, 1)[at] for t in (mean, factor, target)]
+    return student_nll(pick[0], pick[1], pick[2], nu).mean()
+
+
+def _schedule(step: int, steps: int) -> float:
+    return min((step + 1) / WARM_UP, 0.5 * (1 + np.cos(np.pi * step / steps)) + 1e-3)
+
+
+def _batches(settings: Settings, references: list[Reference], first: int, workers: int) -> Iterator[list[Tensor]]:
+    patches = Patches(references, settings.seed, first * settings.batch, (settings.steps - first) * settings.batch)
+    loader = DataLoader(patches, settings.batch, num_workers=workers, prefetch_factor=4 if workers else None)
+    return iter(loader)
+
+
+def train(
+    references: list[Reference],
+    run: Path,
+    settings: Settings,
+    device: str = "cpu",
+    workers: int = 1,
+    progress: bool = True,
+) -> ContextPrior:
+    """Train, or go on with, a run.
+
+    Args:
+        references: fitted scans.
+        run: folder of the checkpoint, the settings and the log (one JSON object a line).
+        settings: of the run; those of a run that is gone on with must be the same.
+        device: of torch.
+        workers: processes that make patches.
+        progress: whether to print.
+
+    Returns:
+        the averaged network.
+
+    Raises:
+        ValueError: the run was started with other settings.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(settings.seed)
+    shape = {k: getattr(settings, k) for k in ("width", "wide_width", "depth", "head")}
+    model, average = ContextPrior(**shape).to(device), ContextPrior(**shape).to(device)
+    average.load_state_dict(model.state_dict())
+    optimiser = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=1e-4)
+    step = 0
+    if (run / CHECKPOINT).exists():
+        state = torch.load(run / CHECKPOINT, map_location=device, weights_only=True)
+        if state["settings"] != asdict(settings):
+            raise ValueError(f"{run} was started with other settings: {state['settings']}; name another folder")
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        step = state["step"]
+    recent: list[float] = []
+    began, first = time.monotonic(), step
+    for batch in _batches(settings, references, step, workers):
+        for group in optimiser.param_groups:
+            group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
+        loss = loss_of(model, *(t.to(device) for t in batch), nu=settings.nu)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimiser.step()
+        step += 1
+        keep = min(EMA, step / (step + 10))
+        with torch.no_grad():
+            for a, p in zip(average.parameters(), model.parameters(), strict=True):
+                a.lerp_(p, 1 - keep)
+        recent.append(loss.item())
+        if step % LOG_EVERY == 0 or step == settings.steps:
+            seconds = time.monotonic() - began
+            _log(run, step, recent, seconds, optimiser.param_groups[0]["lr"])
+            if progress:
+                left = seconds / (step - first) * (settings.steps - step)
+                print(f"\rstep {step}/{settings.steps}  loss {np.mean(recent):.3f}  {left / 60:.1f} min left", end="")
+            recent = []
+        if step % CHECKPOINT_EVERY == 0 or step == settings.steps:
+            _save(run, model, average, optimiser, step, settings)
+    if progress:
+        print()
+    return average
+
+
+def _log(run: Path, step: int, recent: list[float], seconds: float, rate: float) -> None:
+    line = {"step": step, "loss": float(np.mean(recent)), "seconds": round(seconds, 1), "learning_rate": rate}
+    with (run / LOG).open("a") as f:
+        f.write(json.dumps(line) + "\n")
+
+
+def _save(
+    run: Path, model: ContextPrior, average: ContextPrior, optimiser: torch.optim.Optimizer, step: int, settings: Settings
+) -> None:
+    state = {
+        "model": model.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "settings": asdict(settings),
+    }
+    torch.save(state, run / "checkpoint.tmp")
+    (run / "checkpoint.tmp").replace(run / CHECKPOINT)
+
+
+def load_network(checkpoint: Path) -> tuple[ContextPrior, Settings, int]:
+    """The averaged network of a checkpoint, the run's settings and its step."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    settings = Settings(**state["settings"])
+    model = ContextPrior(settings.width, settings.wide_width, settings.depth, settings.head)
+    model.load_state_dict(state["average"])
+    return model.eval(), settings, int(state["step"])
