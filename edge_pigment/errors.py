@@ -60,6 +60,7 @@ ORIENTATION_UNKNOWN = (
     "right to left, so the gradient directions are used as they are in the file."
 )
 VOXELS_NOT_FINITE = "{path} holds {count} values that are not finite numbers; they have no weight."
+
 # --- gradient table -----------------------------------------------------------------------------------------
 GRADIENT_FILE_MISSING = (
     "No {kind} file: looked for {looked}. Put it beside the image under the image's name, or give it with "
@@ -100,8 +101,75 @@ NO_B0 = (
     "without diffusion weighting must be known. Add at least one b=0 volume."
 )
 NO_DIFFUSION_WEIGHTING = "No volume is diffusion-weighted: the largest b-value is {largest:g} s/mm²."
+
 # --- BIDS ---------------------------------------------------------------------------------------------------
 BIDS_FOLDER_MISSING = "There is no folder at {path}."
 BIDS_NO_SUBJECTS = "{path} holds no sub-<label> folder, so it is not a BIDS dataset."
 BIDS_NO_PARTICIPANT = "{path} holds no participant {label}; it holds: {known}."
 BIDS_NO_DWI = "No diffusion scan (sub-*/[ses-*/]dwi/*_dwi.nii[.gz]) of {label} in {path}."
+
+# --- the bundle of the prior --------------------------------------------------------------------------------
+BUNDLE_MISSING = (
+    "{path} is not a bundle (no manifest.json and SHA256SUMS). Leave --bundle out for the shipped one, or "
+    "make one with `edge-pigment export`."
+)
+BUNDLE_HASH = "The bundle at {path} is damaged: {files} does not match SHA256SUMS. Copy or install it again."
+BUNDLE_SCHEMA = (
+    "The bundle at {path} has schema version {found}; this edge-pigment knows up to {known}. Upgrade "
+    "edge-pigment."
+)
+BUNDLE_MANIFEST = "The manifest of the bundle at {path} is not usable: {why}. Export the bundle again."
+BUNDLE_CONTRACT = (
+    "The bundle at {path} was made for another contract {found}; this edge-pigment needs {expected}. Use "
+    "the bundle that came with it."
+)
+BUNDLE_FLAVOUR = "The bundle at {path} has no {flavour} flavour; it has: {have}."
+
+# --- running ------------------------------------------------------------------------------------------------
+MASK_UNREADABLE = "The mask {path} cannot be read as a NIfTI image: {why}."
+MASK_SHAPE = (
+    "The mask {path} has shape {found}; the scan has {expected}. Resample the mask to the scan's grid."
+)
+MASK_EMPTY = "The mask {path} holds no voxel with signal. Give a mask of this scan, or leave --mask out."
+SIGMA_NOT_POSITIVE = (
+    "--sigma {sigma} is not a positive number; it is the noise's sd in the unit of the image."
+)
+NO_BRAIN = "No brain was found: no voxel of the b=0 image has signal. Check the image, or give --mask."
+DEVICE_UNKNOWN = "The device {device!r} is not known; choose auto, cpu or cuda."
+CUDA_UNAVAILABLE = "--device cuda cannot be had: {why}. Use --device cpu, or --device auto."
+
+# --- writing results ----------------------------------------------------------------------------------------
+OUTPUT_EXISTS = "{path} exists already; --overwrite replaces it, or give another folder with -o."
+OUTPUT_NOT_OURS = (
+    "{path} holds something that edge-pigment did not write, so nothing is written there, not even with "
+    "--overwrite. Give a new folder with -o."
+)
+OUTPUT_NOT_A_FOLDER = "{path} is a file; results go into a folder. Give another place with -o."
+OUTPUT_PARENT_MISSING = "{path} cannot be created: there is no folder {parent}."
+OUTPUT_NOT_WRITABLE = "{path} cannot be written: {why}."
+
+# --- command line -------------------------------------------------------------------------------------------
+UNEXPECTED = (
+    "unexpected {kind}: {message} (this is a fault of edge-pigment; set EDGE_PIGMENT_DEBUG=1 for the "
+    "traceback and report it)"
+)
+OPTION_NEEDS_FOLDER = "{option} selects from a BIDS folder, and {path} is not a folder."
+OPTION_NEEDS_FILE = "{option} belongs to one scan, and {path} is a folder; give the scan itself."
+OPTION_OUT_OF_RANGE = "{option} must be {expected}, not {value}."
+NAMES_COLLIDE = (
+    "{first} and {second} would have results of the same name. Run them one by one into two folders."
+)
+WORKSHOP_MISSING = (
+    "Exporting needs the workshop, which is not installed ({why}). In a checkout of the repository: "
+    'pip install -e ".[workshop]"'
+)
+
+# --- brain mask ---------------------------------------------------------------------------------------------
+MASK_WITHOUT_OPENING = (
+    "The brain could not be told apart from the tissue around it; the mask holds the largest bright "
+    "region. Give a mask of your own with --mask."
+)
+MASK_FAILED = (
+    "No brain was found; all voxels with signal ({percent:.0f} % of the image) are used. Give a mask of "
+    "your own with --mask."
+)
