@@ -173,3 +173,9 @@ MASK_FAILED = (
     "No brain was found; all voxels with signal ({percent:.0f} % of the image) are used. Give a mask of "
     "your own with --mask."
 )
+
+
+HOST_LIBRARY_MISSING = (
+    "the compiled kernels are not at {path}: install edge-pigment with pip where a C++ compiler (g++ or clang++) is"
+)
+HOST_ISA_UNKNOWN = "{variable}={wanted}: no such instruction set here; unset it, or choose from: {available}"

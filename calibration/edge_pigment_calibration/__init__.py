@@ -1,0 +1,1 @@
+"""Calibration: scanners (noise, gradient gain, field profile) and quantisation ranges."""

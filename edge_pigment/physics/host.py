@@ -1,0 +1,165 @@
+"""The kernels on a CPU: ctypes around the library that `setup.py` compiles from `kernels/`.
+
+The width is chosen at run time: the library holds the kernels for several instruction sets (SSE2, AVX2, AVX-512 on
+x86-64; NEON on aarch64) and takes the widest that the machine has. The environment variable EDGE_PIGMENT_ISA names
+another one ('sse2', 'avx2', ...), for tests. Results differ between them in rounding only, and not at all between
+numbers of threads.
+"""
+
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_pigment import errors
+from edge_pigment.physics.adaptation import ITERATIONS, PACKED
+from edge_pigment.physics.backend import Array, Posterior, Summary
+from edge_pigment.physics.moments import COLUMNS
+from edge_pigment.physics.protocol import summary_basis, tensor_table
+from edge_pigment.physics.tensor import DIMENSION
+
+LIBRARY: Final = Path(__file__).with_name("_host.so")
+ISA_VARIABLE: Final = "EDGE_PIGMENT_ISA"
+_LABELS: Final = {"sse2": "SSE2", "avx2": "AVX2", "avx512": "AVX-512", "neon": "NEON", "generic": "generic"}
+_OUT_OF_MEMORY: Final = 2
+_Pointer = ctypes.c_void_p
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+    except OSError as error:
+        raise errors.DeviceError(errors.HOST_LIBRARY_MISSING.format(path=LIBRARY)) from error
+    head = [ctypes.c_char_p, ctypes.c_int, ctypes.c_long]  # isa, threads, V
+    library.ep_isa.argtypes, library.ep_isa.restype = [ctypes.c_int], ctypes.c_char_p
+    library.ep_chosen.argtypes, library.ep_chosen.restype = [ctypes.c_char_p], ctypes.c_char_p
+    library.ep_summarise.argtypes = [*head, ctypes.c_int, *[_Pointer] * 7]
+    library.ep_adapt.argtypes = [*head, ctypes.c_int, ctypes.c_int, ctypes.c_float, *[_Pointer] * 10]
+    library.ep_moments.argtypes = [*head, *[_Pointer] * 3]
+    library.ep_products.argtypes = [*head, ctypes.c_int, *[_Pointer] * 8]
+    return library
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """Those that both the library and this machine have, narrowest first.
+
+    Raises:
+        DeviceError: the library is not there.
+    """
+    library, names = _library(), []
+    while name := library.ep_isa(len(names)):
+        names.append(name.decode())
+    return tuple(names)
+
+
+def _checked(name: str, array: ArrayLike, shape: tuple[int, ...]) -> Array:
+    """The array as the kernels read it; whoever calls them with another shape has made a mistake."""
+    a = np.ascontiguousarray(array, np.float32)
+    if a.shape != shape:
+        raise ValueError(f"{name}: shape {a.shape}, expected {shape}")
+    return a
+
+
+def _finite(name: str, array: NDArray[np.floating]) -> None:
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: not finite")
+
+
+class HostBackend:
+    """The three kernels on this machine's CPU; implements `backend.Backend`.
+
+    Args:
+        threads: how many at most; None for as many as this process may use.
+
+    Raises:
+        DeviceError: the library is not there, or EDGE_PIGMENT_ISA names a set that is not.
+        ValueError: from the kernels' methods, where shapes do not fit together or b, bvecs, sigma or the prior are not
+            finite. Measurements may be anything.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.threads = available if threads is None else max(1, threads)
+        wanted = os.environ.get(ISA_VARIABLE, "")
+        chosen = _library().ep_chosen(wanted.encode())
+        if chosen is None:
+            raise errors.DeviceError(
+                errors.HOST_ISA_UNKNOWN.format(
+                    variable=ISA_VARIABLE, wanted=wanted, available=", ".join(instruction_sets())
+                )
+            )
+        self.isa: str = chosen.decode()
+
+    @property
+    def name(self) -> str:
+        """'host (AVX2, 2 threads)'."""
+        return f"host ({_LABELS[self.isa]}, {self.threads} thread{'s' if self.threads > 1 else ''})"
+
+    def summarise(self, y: Array, b: Array, bvecs: Array, sigma: Array) -> Summary:
+        """y (N, V), b (N,) in ms/µm², bvecs (N, 3), sigma (V,): see `physics.summarise`."""
+        N, V = np.shape(y)
+        y, b, bvecs, sigma = _measurements(y, b, bvecs, sigma)
+        theta, sd = np.empty((DIMENSION, V), np.float32), np.empty((DIMENSION, V), np.float32)
+        basis = summary_basis(b, bvecs)
+        self._run("ep_summarise", V, N, *basis, y, sigma, theta, sd)
+        return Summary(theta, sd)
+
+    def adapt(
+        self,
+        y: Array,
+        b: Array,
+        bvecs: Array,
+        sigma: Array,
+        mean: Array,
+        precision_factor: Array,
+        nu: float,
+        iterations: int = ITERATIONS,
+    ) -> Posterior:
+        """mean (7, V), precision_factor (28, V): see `physics.adaptation`."""
+        N, V = np.shape(y)
+        y, b, bvecs, sigma = _measurements(y, b, bvecs, sigma)
+        mean = _checked("mean", mean, (DIMENSION, V))
+        factor = _checked("precision_factor", precision_factor, (PACKED, V))
+        _finite("mean", mean)
+        _finite("precision_factor", factor)
+        if not 0 < nu < np.inf:
+            raise ValueError(f"nu: {nu}, expected a positive number")
+        sizes = [(DIMENSION, V), (PACKED, V), (V,), (V,), (2, V)]
+        posterior = Posterior(*[np.empty(size, np.float32) for size in sizes])
+        self._run("ep_adapt", V, N, iterations, float(nu), tensor_table(b, bvecs), y, sigma, mean, factor, *posterior)
+        return posterior
+
+    def moments(self, mode: Array, factor: Array) -> Array:
+        """(20, V), rows in the order of `physics.moments.COLUMNS`."""
+        V = np.shape(mode)[-1]
+        out = np.empty((len(COLUMNS), V), np.float32)
+        mode, factor = _checked("mode", mode, (DIMENSION, V)), _checked("factor", factor, (PACKED, V))
+        self._run("ep_moments", V, mode, factor, out)
+        return out
+
+    def _run(self, function: str, voxels: int, *arguments: int | float | NDArray[np.float32]) -> None:
+        status = getattr(_library(), function)(
+            self.isa.encode(),
+            self.threads,
+            voxels,
+            *[a.ctypes.data if isinstance(a, np.ndarray) else a for a in arguments],
+        )
+        if status == _OUT_OF_MEMORY:
+            raise MemoryError(f"{function}: no room for a tile of the measurements")
+
+
+def _measurements(y: Array, b: Array, bvecs: Array, sigma: Array) -> tuple[Array, Array, Array, Array]:
+    N, V = np.shape(y)
+    y = _checked("y", y, (N, V))
+    b, bvecs = _checked("b", b, (N,)), _checked("bvecs", bvecs, (N, 3))
+    sigma = _checked("sigma", sigma, (V,))
+    _finite("b", b)
+    _finite("bvecs", bvecs)
+    if V and not (sigma.min() > 0 and sigma.max() < np.inf):
+        raise ValueError("sigma: not everywhere a positive number")
+    return y, b, bvecs, sigma

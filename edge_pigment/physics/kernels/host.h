@@ -1,0 +1,46 @@
+// What one instruction set's variant offers to host.cpp. Plain C types: a variant must not instantiate anything of
+// the standard library, for the linker keeps one copy of it, perhaps one that this machine cannot run.
+#pragma once
+
+// All arrays float32, structure of arrays over V voxels; see physics/backend.py and physics/protocol.py.
+struct SummariseTask {
+    long V;
+    int N;
+    const float *table, *basis, *mean, *y, *sigma;
+    float *theta, *sd;
+};
+
+struct AdaptTask {
+    long V;
+    int N, iterations;
+    float nu;
+    const float *table, *y, *sigma, *mean, *factor;
+    float *mode, *posterior_factor, *residual, *distance, *share;
+};
+
+struct MomentsTask {
+    long V;
+    const float *mode, *factor;
+    float* moments;
+};
+
+// The model alone, for tests and the benchmark: r (N, V) if not null, Σ r², Jᵀr (7, V), and JᵀJ (28, V) if not null.
+struct ProductsTask {
+    long V;
+    int N;
+    const float *table, *y, *sigma, *z;
+    float *residual, *rss, *gradient, *information;
+};
+
+// Each works on voxels first..last-1, first a multiple of the width. scratch: TILES * N * width floats, 64-aligned.
+constexpr int TILES = 3;
+constexpr int MAX_WIDTH = 16;
+
+struct Variant {
+    const char* name;
+    int width;
+    void (*summarise)(const SummariseTask&, long first, long last, float* scratch);
+    void (*adapt)(const AdaptTask&, long first, long last, float* scratch);
+    void (*moments)(const MomentsTask&, long first, long last, float* scratch);
+    void (*products)(const ProductsTask&, long first, long last, float* scratch);
+};

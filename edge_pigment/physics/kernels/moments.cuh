@@ -1,0 +1,101 @@
+// Posterior expectation and sd of the tensor's scalar maps, as in physics/moments.py: third-degree cubature over the
+// six elements of Q.
+#pragma once
+#include "tensor.cuh"
+
+namespace EP_NAMESPACE {
+
+constexpr int SCALARS = 4;  // FA MD AD RD
+constexpr int MOMENTS = 20;
+
+template <class T> struct Scalars {
+    T value[SCALARS];
+    Vector3<T> axis;
+    T D[LINEAR];
+};
+
+template <class T> EP_FN Scalars<T> scalars(const T (&z)[DIMENSION]) {
+    Scalars<T> s;
+    diffusivity(latent(z), s.D);
+    const T(&D)[LINEAR] = s.D;
+    const Principal<T> first = principal(Symmetric3<T>{D[0], D[1], D[2], D[3], D[4], D[5]});
+    const T trace = D[0] + D[1] + D[2];
+    const T mean = trace * 0.33333333333f;
+    const T off = D[3] * D[3] + D[4] * D[4] + D[5] * D[5];
+    const T norm2 = D[0] * D[0] + D[1] * D[1] + D[2] * D[2] + 2.0f * off;
+    const T spread = (D[0] - mean) * (D[0] - mean) + (D[1] - mean) * (D[1] - mean) + (D[2] - mean) * (D[2] - mean) + 2.0f * off;
+    s.value[0] = square_root(1.5f * spread / maximum(norm2, all<T>(1e-12f)));
+    s.value[1] = mean;
+    s.value[2] = first.value;
+    s.value[3] = 0.5f * (trace - first.value);
+    s.axis = first.axis;
+    return s;
+}
+
+// e^v - 1 for v >= 0
+template <class T> EP_FN T exponential_minus_1(T v) {
+    const T series = v * (v * (v * (v * (v * 8.3333333e-3f + 4.1666667e-2f) + 1.6666667e-1f) + 0.5f) + 1.0f);
+    return select(v < 0.1f, series, exponential(v) - 1.0f);
+}
+
+template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&factor)[PACKED], T (&out)[MOMENTS]) {
+    T inverse_diagonal[DIMENSION];
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) inverse_diagonal[k] = 1.0f / factor[packed(k, k)];
+
+    const Scalars<T> centre = scalars(mode);
+    T sum[SCALARS] = {}, sum2[SCALARS] = {}, D[LINEAR] = {};
+    Symmetric3<T> dyadic = {};
+    for (int j = 1; j < DIMENSION; ++j) {
+        // row j of the inverse of the factor's lower right block: a column of a square root of the covariance
+        T offset[DIMENSION];
+        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) offset[k] = all<T>(k == j ? 1.0f : 0.0f);
+        // L⁻ᵀ e_j, with the row and column of log S0 left out
+        EP_UNROLL for (int i = DIMENSION - 1; i >= 1; --i) {
+            T rest = offset[i];
+            EP_UNROLL for (int k = DIMENSION - 1; k > i; --k) rest = rest - factor[packed(k, i)] * offset[k];
+            offset[i] = rest * inverse_diagonal[i];
+        }
+        for (int side = 0; side < 2; ++side) {
+            const float reach = side == 0 ? 2.44948974278f : -2.44948974278f;  // ±√6
+            T point[DIMENSION];
+            point[0] = mode[0];
+            EP_UNROLL for (int k = 1; k < DIMENSION; ++k) point[k] = mode[k] + reach * offset[k];
+            const Scalars<T> s = scalars(point);
+            EP_UNROLL for (int k = 0; k < SCALARS; ++k) {
+                const T difference = s.value[k] - centre.value[k];
+                sum[k] = sum[k] + difference;
+                sum2[k] = sum2[k] + difference * difference;
+            }
+            EP_UNROLL for (int k = 0; k < LINEAR; ++k) D[k] = D[k] + s.D[k];
+            const Vector3<T> v = s.axis;
+            dyadic = {dyadic.xx + v.x * v.x, dyadic.yy + v.y * v.y, dyadic.zz + v.z * v.z,
+                      dyadic.xy + v.x * v.y, dyadic.xz + v.x * v.z, dyadic.yz + v.y * v.z};
+        }
+    }
+    constexpr float share = 1.0f / 12.0f;
+    EP_UNROLL for (int k = 0; k < SCALARS; ++k) {
+        const T mean = sum[k] * share;
+        out[k] = centre.value[k] + mean;
+        out[5 + k] = square_root(maximum(sum2[k] * share - mean * mean, all<T>(0.0f)));
+    }
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) out[10 + k] = D[k] * share;
+
+    T half[DIMENSION];  // L⁻¹ e_0: its square is the variance of log S0
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) half[k] = all<T>(k == 0 ? 1.0f : 0.0f);
+    solve_lower(factor, inverse_diagonal, half);
+    T variance = T{};
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) variance = variance + half[k] * half[k];
+    const T log_s0 = minimum(maximum(mode[0] + 0.5f * variance, all<T>(-MAX_LOG_S0)), all<T>(MAX_LOG_S0));
+    out[4] = exponential(log_s0);
+    out[9] = out[4] * square_root(exponential_minus_1(minimum(variance, all<T>(MAX_LOG_S0))));
+
+    const Principal<T> axis = principal(Symmetric3<T>{dyadic.xx * share, dyadic.yy * share, dyadic.zz * share,
+                                                      dyadic.xy * share, dyadic.xz * share, dyadic.yz * share});
+    out[16] = axis.axis.x;
+    out[17] = axis.axis.y;
+    out[18] = axis.axis.z;
+    const T sine2 = minimum(maximum(1.0f - axis.value, all<T>(0.0f)), all<T>(1.0f));
+    out[19] = 57.2957795131f * arcsine(square_root(sine2));
+}
+
+}  // namespace EP_NAMESPACE

@@ -1,0 +1,75 @@
+// Step 1, the summary of a voxel's own measurements, as in physics/summarise.py.
+//
+// The unknowns are φ with θ = mean + basis φ, a priori N(0, 1) each; physics/protocol.py chooses the basis such that
+// H is near its diagonal, and directions that the protocol did not measure are axes of their own. Otherwise float32
+// would lose the prior's precision, 1, beside the measurements' N/σ², 10⁵ and more.
+#pragma once
+#include "tensor.cuh"
+
+namespace EP_NAMESPACE {
+
+// A row of the summary's table: x · basis (7), then x · mean.
+constexpr int SUMMARY_ROW = DIMENSION + 1;
+constexpr float FLOOR = 0.5f;
+constexpr int STEPS = 2;
+
+// log of the magnitude corrected for the floor, log √(y² - σ²), in units of σ; 0 where y is unknown (NaN).
+template <class T> EP_FN T log_corrected(T y) {
+    const T corrected2 = maximum(y * y - 1.0f, all<T>(FLOOR * FLOOR));
+    return select(y == y, 0.5f * logarithm(corrected2), T{});
+}
+
+// 1/variance of that logarithm, for a true signal S in units of σ: S⁴/(S² + 1).
+template <class T> EP_FN T log_precision(T y, T log_s) {
+    const T S = exponential(log_s);
+    const T S2 = S * S;
+    return select(y == y, S2 * S2 / (S2 + 1.0f), T{});
+}
+
+// basis (7, 7) and mean (7): θ = mean + basis φ. log_sigma: the log of the unit of y. On return theta and sd.
+// `weights` and `targets` (N) are room for a CPU's tiles.
+template <class T>
+EP_FN void summarise(int n_rows, const float* table, const float* basis, const float* mean, const T* y, T log_sigma,
+                     T* weights, T* targets, T (&theta)[DIMENSION], T (&sd)[DIMENSION]) {
+    T phi[DIMENSION], H[PACKED], inverse_diagonal[DIMENSION];
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) phi[k] = T{};
+    for (int step = 0; step < STEPS; ++step) {
+        T rhs[DIMENSION] = {};
+        EP_UNROLL for (int k = 0; k < PACKED; ++k) H[k] = T{};
+        for (int n = 0; n < n_rows; ++n) {
+            const float* x = table + n * SUMMARY_ROW;
+            const T target = log_corrected(y[n]);
+            T log_s = target;
+            if (step > 0) {
+                log_s = all<T>(x[DIMENSION]);
+                EP_UNROLL for (int k = 0; k < DIMENSION; ++k) log_s = log_s + phi[k] * x[k];
+                log_s = minimum(maximum(log_s, all<T>(-MAX_LOG_S0)), all<T>(MAX_LOG_S0)) - log_sigma;
+            }
+            const T weight = log_precision(y[n], log_s);
+            const T pull = weight * ((target + log_sigma) - x[DIMENSION]);
+            EP_UNROLL for (int k = 0; k < DIMENSION; ++k) rhs[k] = rhs[k] + pull * x[k];
+            EP_UNROLL for (int i = 0; i < DIMENSION; ++i) {
+                const T wx = weight * x[i];
+                EP_UNROLL for (int j = 0; j <= i; ++j) H[packed(i, j)] = H[packed(i, j)] + wx * x[j];
+            }
+        }
+        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) H[packed(k, k)] = H[packed(k, k)] + 1.0f;
+        cholesky(H, inverse_diagonal);
+        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) phi[k] = rhs[k];
+        solve_lower(H, inverse_diagonal, phi);
+        solve_upper(H, inverse_diagonal, phi);
+    }
+    EP_UNROLL for (int i = 0; i < DIMENSION; ++i) {
+        T sum = all<T>(mean[i]), half[DIMENSION], variance = T{};
+        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
+            sum = sum + phi[k] * basis[i * DIMENSION + k];
+            half[k] = all<T>(basis[i * DIMENSION + k]);
+        }
+        theta[i] = sum;
+        solve_lower(H, inverse_diagonal, half);  // |L⁻¹ basisᵢ|² is the variance of θᵢ
+        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) variance = variance + half[k] * half[k];
+        sd[i] = square_root(variance);
+    }
+}
+
+}  // namespace EP_NAMESPACE

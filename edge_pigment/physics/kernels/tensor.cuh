@@ -1,0 +1,158 @@
+// The diffusion tensor model, as in physics/tensor.py:
+//
+//     log S(b, g) = log S0 - b gᵀDg = x · θ,   θ = (log S0, D),   x = (1, -b r(g)),   D = Q²
+//
+// The model is linear in θ and the chain rule ∂D/∂Q does not depend on the measurement. So all sums over directions
+// are taken in θ, where they multiply per-voxel weights with constants of the protocol, and are pulled back to the
+// latent z = (log S0, Q) once per voxel.
+#pragma once
+#include "matrix.cuh"
+
+namespace EP_NAMESPACE {
+
+// A row of the protocol table (physics/protocol.py): -b r(g), then b² times the 15 monomials of g of degree four.
+constexpr int LINEAR = 6;
+constexpr int QUARTIC = 15;
+constexpr int ROW = LINEAR + QUARTIC;
+
+constexpr float MAX_LOG_S0 = 15.0f;
+constexpr float MIN_SIGMA = 1e-6f;
+
+template <class T> struct Latent {
+    T log_s0, a, b, c, d, e, f;  // Qxx Qyy Qzz Qxy Qxz Qyz
+};
+
+template <class T> EP_FN Latent<T> latent(const T (&z)[DIMENSION]) { return {z[0], z[1], z[2], z[3], z[4], z[5], z[6]}; }
+
+// D = Q²
+template <class T> EP_FN void diffusivity(const Latent<T>& q, T (&D)[LINEAR]) {
+    D[0] = q.a * q.a + q.d * q.d + q.e * q.e;
+    D[1] = q.d * q.d + q.b * q.b + q.f * q.f;
+    D[2] = q.e * q.e + q.f * q.f + q.c * q.c;
+    D[3] = q.a * q.d + q.d * q.b + q.e * q.f;
+    D[4] = q.a * q.e + q.d * q.f + q.e * q.c;
+    D[5] = q.d * q.e + q.b * q.f + q.f * q.c;
+}
+
+// (∂D/∂Q)ᵀ v: a derivative with respect to D becomes one with respect to Q.
+template <class T> EP_FN void pull_back(const Latent<T>& q, const T (&v)[LINEAR], T (&out)[LINEAR]) {
+    out[0] = 2.0f * q.a * v[0] + q.d * v[3] + q.e * v[4];
+    out[1] = 2.0f * q.b * v[1] + q.d * v[3] + q.f * v[5];
+    out[2] = 2.0f * q.c * v[2] + q.e * v[4] + q.f * v[5];
+    out[3] = 2.0f * q.d * (v[0] + v[1]) + (q.a + q.b) * v[3] + q.f * v[4] + q.e * v[5];
+    out[4] = 2.0f * q.e * (v[0] + v[2]) + q.f * v[3] + (q.a + q.c) * v[4] + q.d * v[5];
+    out[5] = 2.0f * q.f * (v[1] + v[2]) + q.e * v[3] + q.d * v[4] + (q.b + q.c) * v[5];
+}
+
+// log S of one measurement; theta in units of σ.
+template <class T> EP_FN T log_signal(T log_s0, const T (&D)[LINEAR], const float* row) {
+    T sum = log_s0;
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) sum = sum + D[k] * row[k];
+    return sum;
+}
+
+// A measurement against the model's mean magnitude √(S² + σ²) (Gudbjartsson & Patz 1995), everything in units of σ.
+template <class T> struct Misfit {
+    T residual, slope;  // y - m and ∂m/∂ log S; both 0 where y is unknown (NaN)
+};
+
+template <class T> EP_FN Misfit<T> misfit(T y, T log_s) {
+    const T S = exponential(log_s);
+    const T S2 = S * S;
+    const T m = square_root(S2 + 1.0f);
+    const auto known = y == y;
+    return {select(known, y - m, T{}), select(known, S2 / m, T{})};
+}
+
+// What least squares needs of the measurements, in θ: Σ r², Jᵀr and (if HESSIAN) JᵀJ. Packed with the monomials of
+// degree four apart, of which a tensor's 21 products have only 15.
+template <class T> struct Products {
+    T rss;
+    T gradient[DIMENSION];
+    T information[1 + LINEAR + QUARTIC];
+};
+
+#if !defined(__CUDACC__)
+// sums[k] += Σ_n weight[n] * table[n][offset + k]: K sums at a time, as many as stay in registers.
+template <int K, class T> EP_FN void weighted_sums(int n_rows, const T* weight, const float* table, T* sums) {
+    T sum[K] = {};
+    for (int n = 0; n < n_rows; ++n) {
+        const T w = weight[n];
+        EP_UNROLL for (int k = 0; k < K; ++k) sum[k] += w * table[n * ROW + k];
+    }
+    EP_UNROLL for (int k = 0; k < K; ++k) sums[k] = sum[k];
+}
+#endif
+
+// One pass over a voxel's measurements. y points to the voxel's own column of a tile (N, width) in units of σ.
+// `tile` (N) is room for the weights on a CPU, which has too few registers for all sums in one pass.
+template <bool HESSIAN, class T>
+EP_FN void products(int n_rows, const float* table, const T* y, const Latent<T>& q, T* tile, Products<T>& out) {
+    T D[LINEAR];
+    diffusivity(q, D);
+    T rss = T{}, gradient[DIMENSION] = {}, total = T{};
+    for (int n = 0; n < n_rows; ++n) {
+        const float* row = table + n * ROW;
+        const Misfit<T> fit = misfit(y[n], log_signal(q.log_s0, D, row));
+        rss = rss + fit.residual * fit.residual;
+        const T pull = fit.slope * fit.residual;
+        gradient[0] = gradient[0] + pull;
+        EP_UNROLL for (int k = 0; k < LINEAR; ++k) gradient[1 + k] = gradient[1 + k] + pull * row[k];
+        if (HESSIAN) {
+            const T weight = fit.slope * fit.slope;
+            total = total + weight;
+#if defined(__CUDACC__)
+            EP_UNROLL for (int k = 0; k < ROW; ++k) out.information[1 + k] = out.information[1 + k] + weight * row[k];
+#else
+            tile[n] = weight;
+#endif
+        }
+    }
+#if !defined(__CUDACC__)
+    if (HESSIAN) {
+        weighted_sums<11>(n_rows, tile, table, out.information + 1);
+        weighted_sums<10>(n_rows, tile, table + 11, out.information + 12);
+    }
+#endif
+    out.information[0] = total;
+    out.rss = rss;
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) out.gradient[k] = gradient[k];
+}
+
+// Jᵀr with respect to z.
+template <class T> EP_FN void gradient_in_latent(const Latent<T>& q, const Products<T>& from, T (&gradient)[DIMENSION]) {
+    T by_D[LINEAR], by_Q[LINEAR];
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) by_D[k] = from.gradient[1 + k];
+    pull_back(q, by_D, by_Q);
+    gradient[0] = from.gradient[0];
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) gradient[1 + k] = by_Q[k];
+}
+
+// JᵀJ with respect to z: (∂D/∂Q)ᵀ Σ w x xᵀ (∂D/∂Q), a packed lower triangle.
+template <class T> EP_FN void information_in_latent(const Latent<T>& q, const Products<T>& from, T (&H)[PACKED]) {
+    const T* border = from.information + 1;
+    const T* m = border + LINEAR;  // xxxx yyyy zzzz xxxy xxxz xyyy yyyz xzzz yzzz xxyy xxzz yyzz xxyz xyyz xyzz
+    // r(g) r(g)ᵀ, r = (xx, yy, zz, 2xy, 2xz, 2yz)
+    const T columns[LINEAR][LINEAR] = {
+        {m[0], m[9], m[10], 2.0f * m[3], 2.0f * m[4], 2.0f * m[12]},
+        {m[9], m[1], m[11], 2.0f * m[5], 2.0f * m[13], 2.0f * m[6]},
+        {m[10], m[11], m[2], 2.0f * m[14], 2.0f * m[7], 2.0f * m[8]},
+        {2.0f * m[3], 2.0f * m[5], 2.0f * m[14], 4.0f * m[9], 4.0f * m[12], 4.0f * m[13]},
+        {2.0f * m[4], 2.0f * m[13], 2.0f * m[7], 4.0f * m[12], 4.0f * m[10], 4.0f * m[14]},
+        {2.0f * m[12], 2.0f * m[6], 2.0f * m[8], 4.0f * m[13], 4.0f * m[14], 4.0f * m[11]},
+    };
+    T half[LINEAR][LINEAR];  // half[j] = (∂D/∂Q)ᵀ column j
+    EP_UNROLL for (int j = 0; j < LINEAR; ++j) pull_back(q, columns[j], half[j]);
+    const T by_D[LINEAR] = {border[0], border[1], border[2], border[3], border[4], border[5]};
+    T by_Q[LINEAR];
+    pull_back(q, by_D, by_Q);
+    H[0] = from.information[0];
+    EP_UNROLL for (int i = 0; i < LINEAR; ++i) H[packed(1 + i, 0)] = by_Q[i];
+    EP_UNROLL for (int i = 0; i < LINEAR; ++i) {
+        const T row[LINEAR] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
+        pull_back(q, row, by_Q);
+        EP_UNROLL for (int j = 0; j <= i; ++j) H[packed(1 + i, 1 + j)] = by_Q[j];
+    }
+}
+
+}  // namespace EP_NAMESPACE

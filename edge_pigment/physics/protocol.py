@@ -1,0 +1,72 @@
+"""What the kernels need to know of a protocol: constants of its b-values and directions, once per scan, in float64.
+
+The tensor model is linear in θ = (log S0, D): log S = x · θ with x = (1, -b r(g)). So the sums over directions that
+least squares needs, Σ c x and Σ w x xᵀ, multiply a voxel's weights with constants of the protocol. r rᵀ holds the
+products of four components of g, of which only 15 differ.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_pigment.physics.summarise import PRIOR_MEAN, PRIOR_PRECISION
+from edge_pigment.physics.tensor import quadratic_form
+
+Array = NDArray[np.float32]
+
+QUARTIC = ("xxxx", "yyyy", "zzzz", "xxxy", "xxxz", "xyyy", "yyyz", "xzzz", "yzzz", "xxyy", "xxzz", "yyzz",
+           "xxyz", "xyyz", "xyzz")  # fmt: skip
+"""The monomials of degree four in the components of g, in the order in which the kernels sum them."""
+NEGLIGIBLE = 1e-6
+"""Directions of θ that the protocol measures less than this, relative to the best measured one, are not measured."""
+
+
+class SummaryBasis(NamedTuple):
+    """Coordinates φ of θ = mean + basis φ in which the summary's normal equations are well conditioned.
+
+    table (N, 8): x · basis and x · mean, per measurement; basis (7, 7); mean (7,).
+    """
+
+    table: Array
+    basis: Array
+    mean: Array
+
+
+def tensor_table(b: ArrayLike, bvecs: ArrayLike) -> Array:
+    """-b r(g), then b² times the monomials of degree four: (N, 21).
+
+    Args:
+        b: (N,) ms/µm².
+        bvecs: (N, 3) unit directions (any vector where b = 0).
+    """
+    b = np.asarray(b, float)[:, None]
+    g = dict(zip("xyz", np.asarray(bvecs, float).T, strict=True))
+    quartic = np.stack([g[i] * g[j] * g[k] * g[m] for i, j, k, m in QUARTIC], axis=-1)
+    return np.ascontiguousarray(np.concatenate([-b * quadratic_form(bvecs), b**2 * quartic], axis=1), np.float32)
+
+
+def summary_basis(b: ArrayLike, bvecs: ArrayLike) -> SummaryBasis:
+    """A basis in which φ is a priori N(0, 1) each, and the normal equations of the prior's mean tensor are diagonal.
+
+    Without it, float32 could not hold the prior's precision (1) beside that of N measurements of SNR 100 (10⁴ N), and
+    what was not measured would come out with a wrong sd. In it, what was not measured is an axis of its own.
+
+    Args:
+        b: (N,) ms/µm².
+        bvecs: (N, 3) unit directions (any vector where b = 0).
+    """
+    b = np.asarray(b, float)
+    X = np.concatenate([np.ones((len(b), 1)), -b[:, None] * quadratic_form(bvecs)], axis=1)
+    prior_sd = 1 / np.sqrt(PRIOR_PRECISION)
+    expected = np.exp(X @ PRIOR_MEAN)[:, None]  # √weight, up to a factor
+    _, singular, Vt = np.linalg.svd(expected * X * prior_sd)
+    basis = prior_sd[:, None] * Vt.T
+    measured = np.zeros(len(PRIOR_MEAN), bool)
+    measured[: len(singular)] = singular > NEGLIGIBLE * max(singular.max(initial=0), 1e-30)
+    table = np.concatenate([np.where(measured, X @ basis, 0), (X @ PRIOR_MEAN)[:, None]], axis=1)
+    return SummaryBasis(
+        np.ascontiguousarray(table, np.float32),
+        np.ascontiguousarray(basis, np.float32),
+        PRIOR_MEAN.astype(np.float32),
+    )
