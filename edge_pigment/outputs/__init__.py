@@ -1,0 +1,1 @@
+"""What a run leaves on disk: maps, sidecars, provenance, a sheet of pictures; all or nothing."""

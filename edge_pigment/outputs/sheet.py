@@ -1,0 +1,263 @@
+"""One picture of a result, to judge it at a glance: each row a map, each column a slice.
+
+Rows: colour FA, FA, MD, their standard deviations, novelty, data share. Ranges are fixed, so that two sheets
+can be compared. Display is radiological: the patient's left is on the right of axial and coronal pictures.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from edge_pigment import __version__
+from edge_pigment.outputs.colour import Pixels, colour, direction_colour, table
+from edge_pigment.outputs.lettering import Ink, wrap, write
+from edge_pigment.outputs.views import View, Viewer
+
+PAPER: Ink = (22, 24, 28)
+BRIGHT: Ink = (240, 240, 240)
+DIM: Ink = (165, 170, 178)
+AMBER: Ink = (255, 190, 70)
+DIRECTION_KEY: tuple[tuple[str, Ink], ...] = (
+    ("left - right", (255, 110, 110)),
+    ("front - back", (90, 220, 90)),
+    ("head - foot", (125, 150, 255)),
+)
+LABELS, KEYS, GAP, EDGE = 190, 150, 8, 20
+"""Pixels: width of the columns of labels and of colour bars, between pictures, around the sheet."""
+PICTURES = 1240
+"""Pixels: widest row of pictures."""
+LARGEST_PICTURE = 300
+"""Pixels: greatest height of a picture."""
+LEAST_HEIGHT = 170
+"""Pixels: height that a label and a colour bar need."""
+CAPTION = 34
+"""Pixels: room above the pictures for what they show."""
+BIG, NORMAL, SMALL, LEADING = 24, 17, 14, 7
+Line = tuple[str, int, Ink]
+"""Text, size, colour."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one map is shown.
+
+    Attributes:
+        map: name in `Result.maps`.
+        label: its heading.
+        note: what it says, for who sees it the first time.
+        table: of colours.
+        low: shown in the table's first colour, in `unit`.
+        high: shown in the table's last colour, in `unit`.
+        unit: as shown.
+        scale: from the map's unit to the one shown.
+    """
+
+    map: str
+    label: str
+    note: str
+    table: str = "grey"
+    low: float = 0.0
+    high: float = 1.0
+    unit: str = ""
+    scale: float = 1.0
+
+
+COLOUR_FA = Row("V1", "Colour FA", "Direction of the fibres")
+ROWS = (
+    COLOUR_FA,
+    Row("FA", "FA", "Fractional anisotropy"),
+    Row("MD", "MD", "Mean diffusivity", high=3, unit="10^{-3} mm^{2}/s", scale=1e3),
+    Row("FA_sd", "FA sd", "Uncertainty of FA", "viridis", high=0.2),
+    Row("MD_sd", "MD sd", "Uncertainty of MD", "viridis", high=0.5, unit="10^{-3} mm^{2}/s", scale=1e3),
+    Row("novelty", "Novelty", "Unlike its surroundings: lesion, artefact or new tissue; above 3 is rare",
+        "inferno", high=6, unit="sd"),
+    Row("datashare", "Data share", "0: from the surroundings; 1: from the voxel's own data", "viridis"),
+)  # fmt: skip
+
+
+def draw_sheet(
+    maps: Mapping[str, NDArray[Any]],
+    mask: NDArray[np.bool_],
+    affine: NDArray[np.float64],
+    title: str,
+    provenance: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+) -> Image.Image:
+    """Draw the sheet.
+
+    Args:
+        maps: by name, (X, Y, Z) or (X, Y, Z, 3), in the units of `Result.maps`, directions along image axes;
+            rows whose map is missing are left out.
+        mask: (X, Y, Z).
+        affine: (4, 4) voxel indices -> scanner mm.
+        title: name of the scan.
+        provenance: of the result, for the second line; what it lacks is left out.
+        warnings: sentences for the foot of the sheet.
+
+    Returns:
+        an RGB image.
+    """
+    viewer = Viewer(mask, affine)
+    plan = _Plan(viewer.views())
+    rows = [row for row in ROWS if row.map in maps and (row is not COLOUR_FA or "FA" in maps)]
+    width = 2 * EDGE + plan.abreast * plan.width
+    head = _head(title, provenance, width - 2 * EDGE)
+    foot = _foot(provenance, warnings, width - 2 * EDGE)
+    top = EDGE + _height(head) + CAPTION
+    lines = -(-len(rows) // plan.abreast)
+    sheet = Image.new("RGB", (width, top + lines * (plan.height + GAP) + _height(foot) + EDGE), PAPER)
+    draw = ImageDraw.Draw(sheet)
+
+    _write_lines(draw, EDGE, head)
+    for column in range(plan.abreast):
+        for view, x, w, _ in plan.pictures:
+            x += EDGE + column * plan.width
+            write(draw, x + w / 2, top - 22, view.caption, SMALL, DIM, "centre")
+    for i, row in enumerate(rows):
+        x0, y0 = EDGE + i % plan.abreast * plan.width, top + i // plan.abreast * (plan.height + GAP)
+        _label(draw, row, x0, y0, plan.height, np.asarray(maps[row.map])[mask])
+        for view, x, w, h in plan.pictures:
+            picture = Image.fromarray(_paint(row, maps, viewer, view, mask, affine))
+            at = (x0 + x, y0 + (plan.height - h) // 2)
+            sheet.paste(picture.resize((w, h), Image.Resampling.BICUBIC), at)
+            _mark_sides(draw, view, at, w)
+        _key(draw, sheet, row, x0 + plan.width - KEYS + 12, y0, plan.height)
+    _write_lines(draw, sheet.height - EDGE - _height(foot), foot)
+    return sheet
+
+
+class _Plan:
+    """Where the pictures of a map lie relative to its label, and how many maps lie abreast.
+
+    Attributes:
+        pictures: view, x, width and height in pixels, per picture.
+        width: of a map with its label and colour bar.
+        height: the same.
+        abreast: maps beside each other; several where there are few slices.
+    """
+
+    def __init__(self, views: Sequence[View]) -> None:
+        room = PICTURES - GAP * (len(views) - 1)
+        zoom = min(room / sum(v.size[0] for v in views), LARGEST_PICTURE / max(v.size[1] for v in views))
+        self.pictures: list[tuple[View, int, int, int]] = []
+        x = LABELS
+        for view in views:
+            w, h = (max(round(side * zoom), 1) for side in view.size)
+            self.pictures.append((view, x, w, h))
+            x += w + GAP
+        self.width = x - GAP + KEYS
+        self.height = max(LEAST_HEIGHT, *(h for *_, h in self.pictures))
+        self.abreast = max((LABELS + PICTURES + KEYS) // self.width, 1)
+
+
+def _paint(
+    row: Row,
+    maps: Mapping[str, NDArray[Any]],
+    viewer: Viewer,
+    view: View,
+    mask: NDArray[np.bool_],
+    affine: NDArray[np.float64],
+) -> Pixels:
+    """One picture, a pixel per voxel, black outside the mask."""
+    values = np.asarray(viewer.cut(maps[row.map], view), float)
+    if row is COLOUR_FA:
+        pixels = direction_colour(values, np.asarray(viewer.cut(maps["FA"], view), float), affine)
+    else:
+        pixels = colour(values * row.scale, row.low, row.high, row.table)
+    return np.ascontiguousarray(np.where(viewer.cut(mask, view)[..., None], pixels, 0).astype(np.uint8))
+
+
+def _label(draw: ImageDraw.ImageDraw, row: Row, x: int, y: int, height: int, values: NDArray[Any]) -> None:
+    """Heading, explanation, and the median in the brain with the range of nine tenths of it."""
+    lines: list[Line] = [(row.label, BIG, BRIGHT)]
+    lines += [(line, SMALL, DIM) for line in wrap(row.note, SMALL, LABELS - 16)]
+    if row is not COLOUR_FA and values.size:
+        low, median, high = np.round(np.nanpercentile(values * row.scale, [5, 50, 95]), 2) + 0.0  # no -0.00
+        lines.append((f"median {median:.2f}", NORMAL, BRIGHT))
+        lines.append((f"5 - 95 %: {low:.2f} - {high:.2f}", SMALL, DIM))
+    _write_lines(draw, y + (height - _height(lines)) / 2, lines, x)
+
+
+def _height(lines: Sequence[Line]) -> int:
+    return sum(size + LEADING for _, size, _ in lines)
+
+
+def _write_lines(draw: ImageDraw.ImageDraw, y: float, lines: Sequence[Line], x: float = EDGE) -> None:
+    for text, size, ink in lines:
+        write(draw, x, y, text, size, ink)
+        y += size + LEADING
+
+
+def _mark_sides(draw: ImageDraw.ImageDraw, view: View, at: tuple[int, int], width: int) -> None:
+    left, right = view.edges
+    write(draw, at[0] + 4, at[1] + 3, left, SMALL, DIM)
+    write(draw, at[0] + width - 4, at[1] + 3, right, SMALL, DIM, "right")
+
+
+def _key(draw: ImageDraw.ImageDraw, sheet: Image.Image, row: Row, x: int, y: int, height: int) -> None:
+    """Colour bar with range and unit, or what the colours of directions mean."""
+    if row is COLOUR_FA:
+        at = y + height / 2 - 1.5 * (SMALL + 10)
+        for text, ink in DIRECTION_KEY:
+            draw.rectangle((x, at + 1, x + 13, at + 14), fill=ink)
+            write(draw, x + 22, at, text, SMALL, BRIGHT)
+            at += SMALL + 10
+        return
+    length = min(height - 44, 200)
+    top = y + (height - length) // 2 + (8 if row.unit else 0)
+    bar = Image.fromarray(np.ascontiguousarray(np.broadcast_to(table(row.table)[::-1, None], (256, 16, 3))))
+    sheet.paste(bar.resize((16, length)), (x, top))
+    draw.rectangle((x - 1, top - 1, x + 16, top + length), outline=DIM)
+    for share in (0.0, 0.5, 1.0):
+        value = row.low + share * (row.high - row.low)
+        write(draw, x + 24, top + (1 - share) * length - SMALL / 2 - 2, f"{value:g}", SMALL, BRIGHT)
+    if row.unit:
+        write(draw, x, top - SMALL - 12, row.unit, SMALL, DIM)
+
+
+def _head(title: str, provenance: Mapping[str, Any], width: int) -> list[Line]:
+    lines: list[Line] = [(title, BIG, BRIGHT)]
+    lines += [(line, NORMAL, DIM) for line in wrap("  |  ".join(facts(provenance)), NORMAL, width)]
+    return lines
+
+
+def facts(provenance: Mapping[str, Any]) -> list[str]:
+    """Protocol, noise, device and time of a run as short texts; what is not known is left out."""
+    protocol, noise = provenance.get("Protocol", {}), provenance.get("Noise", {})
+    found: list[str] = []
+    if "Shells" in protocol:
+        weighted = sum(shell["Volumes"] for shell in protocol["Shells"])
+        parts = [f"{protocol['Volumes'] - weighted} x b=0"]
+        parts += [f"{shell['Volumes']} x b={shell['b']:.0f}" for shell in protocol["Shells"]]
+        if len(parts) > 7:
+            parts = [*parts[:6], f"... {len(parts) - 1} shells, {weighted} in all"]
+        found.append(" + ".join(parts) + " s/mm²")
+    if "VoxelSize" in protocol:
+        found.append(" x ".join(f"{size:.2g}" for size in protocol["VoxelSize"]) + " mm")
+    if "Sigma" in noise:
+        found.append(f"noise σ {noise['Sigma']:.3g}")
+    if "SNRb0" in noise:
+        found.append(f"SNR of b=0 {noise['SNRb0']:.1f}")
+    if "Device" in provenance:
+        found.append(", ".join(dict.fromkeys(str(v) for v in provenance["Device"].values())))
+    if "total" in provenance.get("Seconds", {}):
+        found.append(f"{provenance['Seconds']['total']:.1f} s")
+    return found
+
+
+def _foot(provenance: Mapping[str, Any], warnings: Sequence[str], width: int) -> list[Line]:
+    lines: list[Line] = []
+    for warning in warnings:
+        lines += [(line, NORMAL, AMBER) for line in wrap(f"Warning: {warning}", NORMAL, width)]
+    bundle = provenance.get("Bundle", {})
+    made_by = f"edge-pigment {__version__}"
+    if bundle:
+        made_by += f", prior {bundle.get('Name', '')} {bundle.get('Version', '')}".rstrip()
+    remark = (
+        f"{made_by}. Axial and coronal: the patient's left is on the right. For research, not for diagnosis."
+    )
+    return lines + [(line, SMALL, DIM) for line in wrap(remark, SMALL, width)]
