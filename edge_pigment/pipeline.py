@@ -121,7 +121,11 @@ def run(
     step("mask")
     t = time.perf_counter()
     shape = acquisition.signal.shape[:3]
-    mask = brain_mask(acquisition) if options.mask is None else read_mask(options.mask, shape)
+    if options.mask is None:
+        mask, mask_warnings = brain_mask(acquisition.mean_b0, acquisition.mean_dwi, acquisition.voxel_size)
+        warnings += mask_warnings
+    else:
+        mask = read_mask(options.mask, shape)
     mask = mask & (acquisition.mean_b0 > 0)
     if not mask.any():
         text = texts.NO_BRAIN if options.mask is None else texts.MASK_EMPTY.format(path=options.mask)

@@ -55,7 +55,7 @@ class Residual(nn.Module):
 class ContextPrior(nn.Module):
     """Features of a neighbourhood -> Gaussian over the latent of the voxel in its middle."""
 
-    def __init__(self, width: int = 32, wide_width: int = 16, depth: int = 4, head: int = 64) -> None:
+    def __init__(self, width: int = 48, wide_width: int = 24, depth: int = 4, head: int = 96) -> None:
         super().__init__()
         self.shape = {"width": width, "wide_width": wide_width, "depth": depth, "head": head}
         self.near = nn.Sequential(MaskedConvolution(width, 3), *(Residual(width, 2) for _ in range(depth)))

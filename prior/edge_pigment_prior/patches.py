@@ -33,6 +33,10 @@ SUBSAMPLES = 6
 """Points averaged in each voxel of the new grid, stratified along its thickness."""
 LOG_SCALE_SD = 0.1
 """Diffusivity differs between temperatures, diffusion times and b-values; the prior must not know one scanner's."""
+CONTRAST = (0.3, 1.4)
+"""Factor on log S0: T2 and echo time, and so the contrast of b=0, differ between fields and scanners."""
+LOG_SIGMA_SD = 0.1
+"""Error of the σ that the summary is told: no scan's σ is known better."""
 BIAS_SD = 0.15
 """Of each low-order coefficient of the log bias field."""
 
@@ -127,6 +131,7 @@ def draw_truth(reference: Reference, rng: np.random.Generator) -> Truth:
         if truth.mask[1].mean() > 0.05:
             break
     theta = truth.theta.copy()
+    theta[0] *= rng.uniform(*CONTRAST)
     theta[1:] *= np.exp(LOG_SCALE_SD * rng.normal())
     axis = np.linspace(-1, 1, SIZE, dtype=np.float32)
     a, b, c, d, e = BIAS_SD * rng.normal(size=5)
@@ -156,7 +161,7 @@ def draw_example(
         y,
         scheme.b.astype(np.float32),
         scheme.bvecs.astype(np.float32),
-        np.full(y.shape[1], scheme.sigma, np.float32),
+        np.full(y.shape[1], scheme.sigma * np.exp(LOG_SIGMA_SD * rng.normal()), np.float32),
     )
     features = with_neighbours(to_stack(voxel_features(summary), truth.mask), 1, 2)[0]
     middle = truth.mask[1]

@@ -12,14 +12,18 @@ from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.brainmask import brain_mask
-from edge_pigment.noise import estimate_sigma
 from edge_pigment.physics.adaptation import PACKED
 from edge_pigment.physics.backend import Array, Backend
 from edge_pigment.physics.host import HostBackend
-from edge_pigment.physics.tensor import diffusivity, latent
+from edge_pigment.physics.tensor import DIMENSION, diffusivity, latent
 
 FLAT_PRECISION = 1.0
 """Precision factor of the reference's own prior: sd 1 for log S0 and for Q, around the voxel's own summary."""
+MIN_SPARE = 5
+"""Volumes beyond the tensor's seven unknowns."""
+SIGMA_GUESS = 0.05
+SIGMA_ROUNDS = 3
+"""σ from the fit's own residuals, which many volumes afford: guess, fit, and mend the guess."""
 NO_STUDENT = 1e6
 """Degrees of freedom that make Student's t a Gaussian."""
 
@@ -70,29 +74,38 @@ def fit_reference(
         name: what the log calls it.
         backend: kernels to use; the host's by default.
         mask: (X, Y, Z); found if not given.
+
+    Raises:
+        ValueError: too few volumes for residuals to tell the noise.
     """
+    if len(acquisition.gradients) < DIMENSION + MIN_SPARE:
+        raise ValueError(f"{name}: {len(acquisition.gradients)} volumes; a reference needs {DIMENSION + MIN_SPARE}")
     backend = backend or HostBackend(None)
-    found = brain_mask(acquisition) if mask is None else mask
-    in_brain = np.ascontiguousarray(found.T)
-    sigma = estimate_sigma(acquisition, found).sigma
+    if mask is None:
+        mask = brain_mask(acquisition.mean_b0, acquisition.mean_dwi, acquisition.voxel_size).mask
+    in_brain = np.ascontiguousarray(mask.T)
     y = np.ascontiguousarray(np.stack([volume[in_brain] for volume in acquisition.signal.T]))
     scale = float(np.median(y[acquisition.gradients.is_b0].mean(0)))
     y = (y / scale).astype(np.float32)
     b = (acquisition.gradients.bvals / 1000).astype(np.float32)
     g = acquisition.gradients.bvecs.astype(np.float32)
-    s = np.full(y.shape[1], sigma / scale, np.float32)
-    summary = backend.summarise(y, b, g, s)
-    start = latent(np.exp(np.clip(summary.theta[0], -3, 3)), summary.theta[1:].T).T.astype(np.float32)
     factor = np.zeros((PACKED, y.shape[1]), np.float32)
-    factor[[row * (row + 3) // 2 for row in range(len(start))]] = FLAT_PRECISION
-    z = backend.adapt(y, b, g, s, np.ascontiguousarray(start), factor, NO_STUDENT).mode
+    factor[[row * (row + 3) // 2 for row in range(DIMENSION)]] = FLAT_PRECISION
+    sigma = SIGMA_GUESS
+    for _ in range(SIGMA_ROUNDS):
+        s = np.full(y.shape[1], sigma, np.float32)
+        summary = backend.summarise(y, b, g, s)
+        start = latent(np.exp(np.clip(summary.theta[0], -3, 3)), summary.theta[1:].T).T.astype(np.float32)
+        fit = backend.adapt(y, b, g, s, np.ascontiguousarray(start), factor, NO_STUDENT)
+        sigma *= float(np.median(fit.residual)) * np.sqrt(len(y) / (len(y) - DIMENSION))
+    z = fit.mode
     theta = np.zeros((len(z), *in_brain.shape), np.float32)
     theta[0][in_brain] = z[0]
     for i, D in enumerate(diffusivity(z.T).T):
         theta[1 + i][in_brain] = D
     size = (float(acquisition.voxel_size[0]), float(acquisition.voxel_size[1]), float(acquisition.voxel_size[2]))
     sd = float(np.median(np.sqrt(np.mean(summary.sd[1:4] ** 2, axis=0))))
-    return Reference(name, theta, in_brain, size, sigma / scale, sd)
+    return Reference(name, theta, in_brain, size, sigma, sd)
 
 
 def find_scans(folder: Path) -> list[Path]:

@@ -35,15 +35,15 @@ CLIP = 5.0
 class Settings:
     """What a run is made of; written beside the weights."""
 
-    steps: int = 6000
+    steps: int = 5000
     batch: int = 8
     learning_rate: float = 2e-3
     nu: float = 5.0
     seed: int = 0
-    width: int = 32
-    wide_width: int = 16
+    width: int = 48
+    wide_width: int = 24
     depth: int = 4
-    head: int = 64
+    head: int = 96
 
 
 class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
@@ -71,14 +71,14 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
 def loss_of(model: ContextPrior, features: Tensor, target: Tensor, mask: Tensor, nu: float) -> Tensor:
     """Mean negative log density of the targets inside the mask."""
-    mean, factor = model(features)
+    mean, factor = model(features.to(memory_format=torch.channels_last))
     at = mask.bool()
     pick = [t.permute(0, 2, 3, 1)[at] for t in (mean, factor, target)]
     return student_nll(pick[0], pick[1], pick[2], nu).mean()
 
 
 def _schedule(step: int, steps: int) -> float:
-    return min((step + 1) / WARM_UP, 0.5 * (1 + np.cos(np.pi * step / steps)) + 1e-3)
+    return float(min((step + 1) / WARM_UP, 0.5 * (1 + np.cos(np.pi * step / steps)) + 1e-3))
 
 
 def _batches(settings: Settings, references: list[Reference], first: int, workers: int) -> Iterator[list[Tensor]]:
@@ -115,6 +115,7 @@ def train(
     torch.manual_seed(settings.seed)
     shape = {k: getattr(settings, k) for k in ("width", "wide_width", "depth", "head")}
     model, average = ContextPrior(**shape).to(device), ContextPrior(**shape).to(device)
+    model = model.to(memory_format=torch.channels_last)  # a third faster on CPUs
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=1e-4)
     step = 0

@@ -1,0 +1,182 @@
+"""Accuracy against known truth and against fuller scans, beside what a user would pick instead.
+
+    python benchmarks/accuracy.py BIDS_FOLDER --output results/
+
+Simulated: a reference tensor image is fitted to all volumes of a scan (no denoising; the reference's own noise is
+part of the truth that every method is judged by), a scan of it is simulated with Rician noise, and every method
+sees the same simulated measurements, σ and mask. Real: a scan's sub-sampled volumes against the weighted
+least-squares fit of its other volumes.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from dipy.core.gradients import gradient_table
+from dipy.reconst.dti import TensorModel
+from methods import METHODS, Estimate, Scan, from_tensors, spread_directions, subset_directions
+
+from edge_pigment.acquisition import read_acquisition
+from edge_pigment.physics.moments import fractional_anisotropy
+from edge_pigment.physics.tensor import quadratic_form, to_matrix
+from edge_pigment_prior.references import Reference, find_scans, fit_reference
+
+Array = np.ndarray[Any, Any]
+WHITE_FA = 0.3
+"""Above, a voxel counts as white matter with a direction worth judging."""
+GREY_FA, GREY_MD = 0.2, (0.6, 1.1)
+"""Below this FA and within this MD (µm²/ms), a voxel counts as grey matter."""
+FLUID_MD = 1.5
+NORMAL_90 = 1.6449
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One protocol and noise level of the table."""
+
+    directions: int
+    b0s: int
+    snr: float
+    b: float = 1000.0
+
+    @property
+    def name(self) -> str:
+        """As the tables print it."""
+        return f"{self.directions}+{self.b0s}, SNR {self.snr:g}"
+
+
+CELLS = (Cell(6, 1, 5), Cell(6, 1, 10), Cell(6, 1, 20), Cell(30, 3, 20))
+
+
+def simulate(reference: Reference, cell: Cell, seed: int) -> Scan:
+    """A Rician scan of a reference."""
+    rng = np.random.default_rng(seed)
+    bvecs = np.concatenate([np.zeros((cell.b0s, 3)), spread_directions(cell.directions, rng)])
+    bvals = np.r_[np.zeros(cell.b0s), np.full(cell.directions, cell.b)]
+    theta = reference.theta[:, reference.mask]
+    log_s = np.clip(theta[0], -4, 4) - bvals[:, None] / 1000 * (quadratic_form(bvecs) @ theta[1:])
+    S = np.exp(log_s)
+    sigma = 1 / cell.snr
+    y = np.hypot(S + sigma * rng.standard_normal(S.shape), sigma * rng.standard_normal(S.shape))
+    signal = np.zeros((len(bvals), *reference.mask.shape), np.float32)
+    signal[:, reference.mask] = y
+    return Scan(signal.T, bvals, bvecs, reference.mask.T, sigma, np.array(reference.voxel_size))
+
+
+def judge(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, float]:
+    """Errors inside `where` (X, Y, Z)."""
+    fa, md = truth.fa[where], truth.md[where]
+    white, grey = fa > WHITE_FA, (fa < GREY_FA) & (md > GREY_MD[0]) & (md < GREY_MD[1])
+    d_fa, d_md = estimate.fa[where] - fa, estimate.md[where] - md
+    cosine = np.abs(np.sum(estimate.v1[where] * truth.v1[where], axis=-1))[white]
+    row = {
+        "FA_MAE": np.abs(d_fa).mean(),
+        "MD_MAE": np.abs(d_md).mean(),
+        "V1_median_deg": np.degrees(np.median(np.arccos(np.clip(cosine, 0, 1)))),
+        "FA_bias_grey": d_fa[grey].mean(),
+        "FA_bias_white": d_fa[white].mean(),
+    }
+    if estimate.fa_sd is not None and estimate.md_sd is not None:
+        row["FA_cover_90"] = np.mean(np.abs(d_fa) < NORMAL_90 * estimate.fa_sd[where])
+        row["MD_cover_90"] = np.mean(np.abs(d_md) < NORMAL_90 * estimate.md_sd[where])
+    return {k: float(v) for k, v in row.items()}
+
+
+def bootstrap(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean of each measure over the scans, with the 95 % percentile interval of 1000 resamplings of the scans."""
+    rng = np.random.default_rng(0)
+    out = []
+    for cell in dict.fromkeys(r["cell"] for r in rows):
+        wls = {r["scan"]: r for r in rows if r["cell"] == cell and r["method"] == "WLS"}
+        for method in dict.fromkeys(r["method"] for r in rows):
+            group = [r for r in rows if r["cell"] == cell and r["method"] == method]
+            line: dict[str, Any] = {"cell": cell, "method": method}
+            for key in [k for k in (group[0] if group else {}) if k not in ("scan", "cell", "method")]:
+                values = np.array([r[key] for r in group])
+                line[key] = float(values.mean())
+                resampled = values[rng.integers(0, len(values), (1000, len(values)))].mean(1)
+                line[f"{key}_95"] = [float(v) for v in np.quantile(resampled, [0.025, 0.975])]
+            for key in ("FA_MAE", "MD_MAE", "V1_median_deg"):
+                if group and wls:
+                    line[f"{key}/WLS"] = float(np.mean([r[key] / wls[r["scan"]][key] for r in group]))
+            if group:
+                out.append(line)
+    return out
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table as a person reads it."""
+    keys = ["FA_MAE", "FA_MAE/WLS", "MD_MAE", "MD_MAE/WLS", "V1_median_deg", "V1_median_deg/WLS", "FA_bias_grey",
+            "FA_bias_white", "FA_cover_90", "MD_cover_90"]  # fmt: skip
+    head = "| protocol | method | " + " | ".join(k.replace("_", " ") for k in keys) + " |"
+    lines = [head, "|" + "---|" * (len(keys) + 2)]
+    for r in rows:
+        cells = [f"{r[k]:.3f}" if k in r else "" for k in keys]
+        lines.append(f"| {r['cell']} | {r['method']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def slab(mask: Array, slices: int) -> Array:
+    """The mask's middle slices only: where every method is judged (and the slow ones fitted)."""
+    where = mask.copy()
+    middle = int(np.median(np.nonzero(mask.any((0, 1)))[0]))
+    where[:, :, : max(middle - slices // 2, 0)] = False
+    where[:, :, middle + (slices + 1) // 2 :] = False
+    return where
+
+
+def wls_truth(scan: Scan, where: Array) -> Estimate:
+    """The fit that a sub-sampled real scan is judged by, of volumes that no method saw."""
+    table = gradient_table(scan.bvals, bvecs=scan.bvecs)
+    fit = TensorModel(table, fit_method="WLS").fit(scan.signal, mask=where)
+    return from_tensors(fit.evals * 1000, fit.evecs)
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="BIDS folder of scans to take references from.")],
+    output: Annotated[Path, typer.Option(help="Folder for accuracy.json and accuracy.md.")] = Path("accuracy"),
+    methods: Annotated[str, typer.Option(help="Comma-separated.")] = "WLS,edge-pigment",
+    slices: Annotated[int, typer.Option(help="Middle slices that are judged.")] = 12,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle; the shipped one by default.")] = None,
+    only: Annotated[str, typer.Option(help="Part of the scans' names.")] = "",
+    real: Annotated[bool, typer.Option(help="Also sub-sample the real volumes.")] = True,
+    seed: Annotated[int, typer.Option(help="Of noise and directions.")] = 0,
+) -> None:
+    """Make the tables."""
+    rows: list[dict[str, Any]] = []
+    chosen: dict[str, Callable[[Scan, Array], Estimate]] = {m: METHODS(m, bundle) for m in methods.split(",")}
+    for path in find_scans(data):
+        name = path.name.removesuffix("_dwi.nii.gz")
+        if only not in name:
+            continue
+        acquisition = read_acquisition(path)
+        reference = fit_reference(acquisition, name)
+        values, vectors = np.linalg.eigh(to_matrix(np.moveaxis(reference.theta[1:].T, -1, -1)))
+        truth = from_tensors(np.maximum(values, 0)[..., ::-1], vectors[..., ::-1])
+        where = slab(reference.mask.T, slices)
+        typer.echo(f"{name}: {int(where.sum())} voxels judged, reference SNR {1 / reference.sigma:.1f}")
+        for cell in CELLS:
+            scan = simulate(reference, cell, seed)
+            for method, estimate in chosen.items():
+                rows.append({"scan": name, "cell": cell.name, "method": method, **judge(estimate(scan, where), truth, where)})
+                typer.echo(f"  {cell.name:14} {method:14} " + "  ".join(f"{k} {v:.3f}" for k, v in list(rows[-1].items())[3:]))
+        if real and len(acquisition.gradients) >= 15:
+            chosen_volumes, rest = subset_directions(acquisition.gradients, 6)
+            scan = Scan.of(acquisition.subset(chosen_volumes), reference)
+            fuller = wls_truth(Scan.of(acquisition.subset(rest), reference), where)
+            for method, estimate in chosen.items():
+                rows.append({"scan": name, "cell": "real 6+1 vs rest", "method": method, **judge(estimate(scan, where), fuller, where)})
+                typer.echo(f"  real 6+1       {method:14} " + "  ".join(f"{k} {v:.3f}" for k, v in list(rows[-1].items())[3:]))
+    summary = bootstrap(rows)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "accuracy.json").write_text(json.dumps({"rows": summary, "scans": rows}, indent=1))
+    (output / "accuracy.md").write_text(markdown(summary) + "\n")
+    typer.echo(markdown(summary))
+
+
+if __name__ == "__main__":
+    typer.run(main)

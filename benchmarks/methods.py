@@ -1,0 +1,147 @@
+"""What is compared: edge-pigment, and DIPY's fits with and without denoising, all on the same measurements."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dipy.core.gradients import gradient_table
+from dipy.reconst.dti import TensorModel
+
+from edge_pigment.acquisition import Acquisition
+from edge_pigment.adapt import adapt, gather
+from edge_pigment.gradients import GradientTable
+from edge_pigment.maps import to_image, voxel_maps
+from edge_pigment.physics.host import HostBackend
+from edge_pigment.physics.moments import fractional_anisotropy
+from edge_pigment.prior.bundle import load_bundle
+from edge_pigment.prior.context import ContextSession
+from edge_pigment_prior.references import Reference
+from edge_pigment_prior.schemes import random_rotation, repel
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """signal (X, Y, Z, N), bvals (N,) s/mm², bvecs (N, 3) image axes, mask (X, Y, Z), sigma, voxel size in mm."""
+
+    signal: Array
+    bvals: Array
+    bvecs: Array
+    mask: Array
+    sigma: float
+    voxel_size: Array
+
+    @classmethod
+    def of(cls, acquisition: Acquisition, reference: Reference) -> "Scan":
+        """A real scan, with the mask and σ of the reference fit."""
+        mask = reference.mask.T
+        scale = float(np.median(acquisition.mean_b0[mask]))
+        table = acquisition.gradients
+        size = np.array(reference.voxel_size)
+        return cls(acquisition.signal / scale, table.bvals, table.bvecs, mask, reference.sigma, size)
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """fa, md (µm²/ms) (X, Y, Z), v1 (X, Y, Z, 3), and standard deviations where the method has them."""
+
+    fa: Array
+    md: Array
+    v1: Array
+    fa_sd: Array | None = None
+    md_sd: Array | None = None
+
+
+def from_tensors(values: Array, vectors: Array) -> Estimate:
+    """Eigenvalues (..., 3) µm²/ms, largest first, and eigenvectors in columns."""
+    return Estimate(fractional_anisotropy(values), values.mean(-1), vectors[..., 0])
+
+
+def spread_directions(n: int, rng: np.random.Generator) -> Array:
+    """n directions spread by electrostatic repulsion, turned at random."""
+    return repel(rng.normal(size=(n, 3)), 200) @ random_rotation(rng).T
+
+
+def subset_directions(table: GradientTable, n: int) -> tuple[Array, Array]:
+    """Volumes of a b=0 and the n directions of the largest shell that are best conditioned (greedy); the others.
+
+    A b=0 is shared only if there is one.
+    """
+    b0s = np.flatnonzero(table.is_b0)
+    shell = max(table.shells, key=lambda s: len(s.indices)).indices
+    best, best_score = shell[:n], np.inf
+    rng = np.random.default_rng(0)
+    for _ in range(3000):
+        trial = rng.choice(shell, n, replace=False)
+        g = table.bvecs[trial]
+        x = np.stack([g[:, i] * g[:, j] * (1 if i == j else 2) for i in range(3) for j in range(i, 3)], axis=1)
+        score = np.linalg.cond(x)
+        if score < best_score:
+            best, best_score = trial, score
+    chosen = np.sort(np.r_[b0s[:1], best])
+    rest_b0 = b0s[1:] if len(b0s) > 1 else b0s
+    rest = np.sort(np.r_[rest_b0, np.setdiff1d(shell, best)])
+    return chosen, rest
+
+
+def _dipy(method: str, denoise: Callable[[Scan], Array] | None = None) -> Callable[[Scan, Array], Estimate]:
+    def estimate(scan: Scan, where: Array) -> Estimate:
+        signal = scan.signal if denoise is None else denoise(scan)
+        options = {"sigma": scan.sigma} if method == "RT" else {}
+        table = gradient_table(scan.bvals, bvecs=scan.bvecs)
+        fit = TensorModel(table, fit_method=method, **options).fit(np.asarray(signal, np.float64), mask=where)
+        return from_tensors(fit.evals * 1000, fit.evecs)
+
+    return estimate
+
+
+def _mppca(scan: Scan) -> Array:
+    from dipy.denoise.localpca import mppca
+
+    return np.asarray(mppca(scan.signal, mask=scan.mask, patch_radius=2))
+
+
+def _nlmeans(scan: Scan) -> Array:
+    from dipy.denoise.nlmeans import nlmeans
+
+    return np.asarray(nlmeans(scan.signal, scan.sigma, mask=scan.mask, rician=True, patch_radius=1, block_radius=2))
+
+
+def _patch2self(scan: Scan) -> Array:
+    from dipy.denoise.patch2self import patch2self
+
+    return np.asarray(patch2self(scan.signal, scan.bvals, b0_threshold=50))
+
+
+def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
+    opened = load_bundle(bundle)
+    session, backend = ContextSession(opened), HostBackend(None)
+
+    def estimate(scan: Scan, where: Array) -> Estimate:
+        affine = np.diag([*scan.voxel_size, 1.0])
+        acquisition = Acquisition(scan.signal, GradientTable(scan.bvals, scan.bvecs), affine)
+        measurements = gather(acquisition, scan.mask, scan.sigma)
+        posterior = adapt(measurements, backend, session, opened.manifest.nu).posterior
+        maps = voxel_maps(posterior, backend, measurements.scale)
+        image = {k: to_image(maps[k], measurements.mask) for k in ("FA", "MD", "V1", "FA_sd", "MD_sd")}
+        return Estimate(image["FA"], image["MD"] * 1000, image["V1"], image["FA_sd"], image["MD_sd"] * 1000)
+
+    return estimate
+
+
+def METHODS(name: str, bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
+    """An estimator by name."""
+    if name == "edge-pigment":
+        return _ours(bundle)
+    peers: dict[str, Callable[[Scan, Array], Estimate]] = {
+        "WLS": _dipy("WLS"),
+        "NLLS": _dipy("NLLS"),
+        "RESTORE": _dipy("RT"),
+        "MP-PCA+WLS": _dipy("WLS", _mppca),
+        "NLM+WLS": _dipy("WLS", _nlmeans),
+        "P2S+WLS": _dipy("WLS", _patch2self),
+    }
+    return peers[name]
