@@ -154,7 +154,8 @@ def make_phantom(voxel: float = 1.25, seed: int = 0) -> Phantom:
         healthy=1 - np.clip(np.sum(list(lesions.values()), axis=0).ravel(), 0, 1),
     )
     compartments = _isotropic(head) + _grey(head) + _white(head) + _lesions(head, lesions)
-    return Phantom(Subject(shape, affine, tuple(compartments)), tissues, MappingProxyType(lesions))
+    brain = tissues[..., anatomy.CSF :].sum(-1)
+    return Phantom(Subject(shape, affine, tuple(compartments), brain), tissues, MappingProxyType(lesions))
 
 
 def _grid(voxel: float) -> tuple[Axes, NDArray[np.float64]]:

@@ -31,27 +31,37 @@ class Compartment:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """Compartments on a grid with its affine (4, 4); image axes are those of the grid."""
+    """Compartments on a grid with its affine (4, 4); image axes are those of the grid.
+
+    brain (X, Y, Z) is the volume fraction of the brain, where SNR is defined and results are judged.
+    """
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
     compartments: tuple[Compartment, ...]
+    brain: Array
 
     @classmethod
-    def from_tensor(cls, S0: ArrayLike, D: ArrayLike, affine: ArrayLike) -> Self:
+    def from_tensor(
+        cls, S0: ArrayLike, D: ArrayLike, affine: ArrayLike, brain: ArrayLike | None = None
+    ) -> Self:
         """A subject of one compartment: a tensor image.
 
         Args:
             S0: (X, Y, Z); voxels with S0 <= 0 or a tensor that is not finite are empty.
             D: (X, Y, Z, 6) µm²/ms, order xx yy zz xy xz yz, image axes.
             affine: (4, 4).
+            brain: (X, Y, Z) mask or volume fraction; default: wherever there is signal.
         """
         s0, six = np.asarray(S0, np.float32), np.asarray(D, np.float32)
         if s0.ndim != 3 or six.shape != (*s0.shape, 6):
             raise ValueError(f"S0 must be (X, Y, Z) and D (X, Y, Z, 6), not {s0.shape} and {six.shape}")
-        voxels = np.flatnonzero((s0 > 0) & np.isfinite(s0) & np.isfinite(six).all(-1))
+        full = (s0 > 0) & np.isfinite(s0) & np.isfinite(six).all(-1)
+        inside = full if brain is None else np.asarray(brain)
+        voxels = np.flatnonzero(full)
         whole = Compartment(voxels, s0.reshape(-1)[voxels], six.reshape(-1, 6)[voxels])
-        return cls((s0.shape[0], s0.shape[1], s0.shape[2]), np.asarray(affine, float), (whole,))
+        shape = (s0.shape[0], s0.shape[1], s0.shape[2])
+        return cls(shape, np.asarray(affine, float), (whole,), inside.astype(np.float32))
 
     @property
     def voxel_size(self) -> NDArray[np.float64]:
