@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Installs everything that the tests need into .venv, then lints, type-checks and tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+[ -x .venv/bin/python ] || python3 -m venv .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[workshop,test,dev]'
+.venv/bin/ruff check .
+.venv/bin/mypy
+.venv/bin/python -m pytest -m "not slow and not gpu and not trt" "$@"
