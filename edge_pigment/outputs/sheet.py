@@ -175,8 +175,9 @@ def _label(draw: ImageDraw.ImageDraw, row: Row, x: int, y: int, height: int, val
     """Heading, explanation, and the median in the brain with the range of nine tenths of it."""
     lines: list[Line] = [(row.label, BIG, BRIGHT)]
     lines += [(line, SMALL, DIM) for line in wrap(row.note, SMALL, LABELS - 16)]
-    if row is not COLOUR_FA and values.size:
-        low, median, high = np.round(np.nanpercentile(values * row.scale, [5, 50, 95]), 2) + 0.0  # no -0.00
+    known = values[np.isfinite(values)]
+    if row is not COLOUR_FA and known.size:
+        low, median, high = np.round(np.percentile(known * row.scale, [5, 50, 95]), 2) + 0.0  # no -0.00
         lines.append((f"median {median:.2f}", NORMAL, BRIGHT))
         lines.append((f"5 - 95 %: {low:.2f} - {high:.2f}", SMALL, DIM))
     _write_lines(draw, y + (height - _height(lines)) / 2, lines, x)

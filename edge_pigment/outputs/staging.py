@@ -9,10 +9,12 @@ dies, so a later run can tell what is stale from what is in use, and clears it a
     .OUT.edge-pigment-old-1a2b3c4d        the result that is being replaced
 """
 
+import glob
 import json
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -30,39 +32,31 @@ GENERATOR = "edge-pigment"
 _LOCK, _PARTIAL, _OLD = (f"{GENERATOR}-{kind}-" for kind in ("lock", "partial", "old"))
 
 
-def check_target(
-    target: Path, overwrite: bool, participants: list[str] | None = None, replaced: bool = True
-) -> None:
+def check_target(target: Path, overwrite: bool, participants: Sequence[str] | None = None) -> None:
     """Refuse a target that cannot or must not be written, before any computing. Writes nothing.
 
     Args:
         target: the folder to be.
         overwrite: whether an older result may be replaced.
-        participants: `sub-<label>` folders about to be added to the dataset `target`; None: all of it is
-            written.
-        replaced: with `participants`: whether those that exist already count as older results.
+        participants: `sub-<label>` folders about to be added to the dataset `target`; None: the target is one
+            result.
 
     Raises:
         InputError: it exists (and may not be replaced), is not edge-pigment's, or cannot be created.
     """
-    parent = target.parent
     if target.is_dir() and any(target.iterdir()):
         if not is_ours(target):
             raise InputError(texts.OUTPUT_NOT_OURS.format(path=target))
-        older = (
-            [target] if participants is None else [target / p for p in participants if (target / p).exists()]
-        )
-        if older and replaced and not overwrite:
-            raise InputError(texts.OUTPUT_EXISTS.format(path=older[0]))
-        parent = parent if participants is None else target
+        older = [target] if participants is None else [target / name for name in participants]
+        if not overwrite and any(place.exists() for place in older):
+            raise InputError(texts.OUTPUT_EXISTS.format(path=next(p for p in older if p.exists())))
     elif target.exists() and not target.is_dir():
         raise InputError(texts.OUTPUT_NOT_A_FOLDER.format(path=target))
-    if not parent.is_dir():
-        raise InputError(texts.OUTPUT_PARENT_MISSING.format(path=target, parent=parent))
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(
-            texts.OUTPUT_NOT_WRITABLE.format(path=target, why=f"no permission to write in {parent}")
-        )
+    home = _home(target, participants is not None)
+    if not home.is_dir():
+        raise InputError(texts.OUTPUT_PARENT_MISSING.format(path=target, parent=home))
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise InputError(texts.OUTPUT_NOT_WRITABLE.format(path=target, why=f"{home} is not writable"))
 
 
 def is_ours(folder: Path) -> bool:
@@ -83,7 +77,8 @@ class Staging:
 
     Leaving without `publish`, by an error or an interrupt, leaves nothing behind. If `target` does not exist
     or is replaced, the whole folder is moved at once. If `merge` and `target` exists, each entry of the
-    folder is moved into it, replacing an entry of that name: a dataset grows by whole participants.
+    folder is moved into it, replacing an entry of that name: a dataset grows by whole participants. So it is
+    where the target is a mount point.
 
     Raises:
         InputError: the folder cannot be created.
@@ -92,17 +87,15 @@ class Staging:
     def __init__(self, target: Path, merge: bool = False) -> None:
         self.target = Path(os.path.abspath(target))
         self._merge = merge
-        # A mount point cannot be renamed over; and who may add to a dataset need not be allowed to write
-        # beside it.
-        inside = self.target.is_dir() and (merge or os.path.ismount(self.target))
-        self._home = self.target if inside else self.target.parent
+        self._home = _home(self.target, merge)
         self._token = secrets.token_hex(4)
         self.path = self._home / f".{self.target.name}.{_PARTIAL}{self._token}"
         self._lock_path = self._home / f".{self.target.name}.{_LOCK}{self._token}"
         self._lock: IO[bytes] | None = None
+        self._replaced: list[Path] = []
 
     def __enter__(self) -> Self:
-        _recover(self._home, "*" if self._home == self.target else f".{self.target.name}.")
+        _recover(self._home, "*" if self._home == self.target else f".{glob.escape(self.target.name)}.")
         try:
             self._lock = open(self._lock_path, "xb")
             if fcntl:
@@ -133,22 +126,34 @@ class Staging:
     def _swap(self, new: Path, place: Path) -> None:
         """Put `new` where `place` is; what was there is gone only when the new one is in place."""
         old = place.parent / f".{place.name}.{_OLD}{self._token}"
-        if place.is_dir() and any(place.iterdir()):
-            place.rename(old)
         try:
+            if place.is_dir() and any(place.iterdir()):
+                place.rename(old)
             new.replace(place)
         except BaseException:
-            if old.exists():
+            if old.exists() and not place.exists():
                 old.rename(place)
             raise
-        shutil.rmtree(old, ignore_errors=True)
+        self._replaced.append(old)
 
     def _clear(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        for folder in (self.path, *self._replaced):
+            shutil.rmtree(folder, ignore_errors=True)
         if self._lock:
             self._lock_path.unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
+
+
+def _home(target: Path, merge: bool) -> Path:
+    """The folder for the hidden ones: beside the target, or in it.
+
+    A mount point cannot be renamed over, and who may write in a folder may not be allowed to write beside it.
+    """
+    target = Path(os.path.abspath(target))
+    if target.is_dir() and (merge or os.path.ismount(target) or not os.access(target.parent, os.W_OK)):
+        return target
+    return target.parent
 
 
 def _recover(home: Path, prefix: str) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,13 +34,24 @@ if TYPE_CHECKING:
 _PNG_LEVEL = 3  # a tenth larger than the default, in half the time
 
 
+class Written(NamedTuple):
+    """What `write_scan` wrote.
+
+    files: paths relative to the dataset: of each map by its name, of "mask", "sheet" and "provenance".
+    provenance: as it is in the file.
+    """
+
+    files: dict[str, Path]
+    provenance: dict[str, Any]
+
+
 def write_scan(
     result: "Result",
     name: ScanName,
     dataset: Path,
     threads: int | None = None,
     seconds: Mapping[str, float] | None = None,
-) -> dict[str, Path]:
+) -> Written:
     """Write one scan's result below `dataset`.
 
     Args:
@@ -51,7 +62,7 @@ def write_scan(
         seconds: of steps outside the pipeline, such as reading, for the provenance.
 
     Returns:
-        paths relative to `dataset`: of each map by its name, of "mask", "sheet" and "provenance".
+        what was written.
     """
     start = time.perf_counter()
     (dataset / name.folder).mkdir(parents=True, exist_ok=True)
@@ -87,7 +98,7 @@ def write_scan(
     took["write"] = round(time.perf_counter() - start, 4)
     provenance = {**result.provenance, "Seconds": took, **sources, "Warnings": list(result.warnings)}
     write_json(dataset / written["provenance"], provenance)
-    return {key: written[key] for key in (*result.maps, "mask", "sheet", "provenance")}
+    return Written({key: written[key] for key in (*result.maps, "mask", "sheet", "provenance")}, provenance)
 
 
 def write_dataset_files(dataset: Path, name: ScanName, target: Path) -> None:

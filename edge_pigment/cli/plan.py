@@ -1,0 +1,78 @@
+"""`edge-pigment run --dry-run`: what would be done, after the same checks as for doing it."""
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from edge_pigment.cli.console import print_json, say
+from edge_pigment.cli.job import Job
+
+if TYPE_CHECKING:
+    from edge_pigment.acquisition import Acquisition
+    from edge_pigment.prior.bundle import Bundle
+
+
+def tell(job: Job) -> None:
+    """Read every scan, open bundle and device, and say what would be written; write nothing.
+
+    Raises:
+        InputError: what the run itself would refuse.
+        DeviceError: the device does not work here.
+    """
+    from edge_pigment.outputs.bids import planned_files
+    from edge_pigment.pipeline import choose_backend
+    from edge_pigment.prior.bundle import load_bundle
+
+    options = job.options
+    backend = choose_backend(options.device, options.threads)
+    prior = load_bundle(options.bundle)
+    plans: list[dict[str, Any]] = []
+    for path, name in job.scans:
+        acquisition = job.read(path)
+        plans.append(
+            {
+                "scan": path,
+                "protocol": _protocol(acquisition),
+                "estimated": [what for what in ("mask", "sigma") if getattr(options, what) is None],
+                "mask": options.mask,
+                "sigma": options.sigma,
+                "bundle": {"name": prior.manifest.name, "sha256": prior.hash},
+                "device": backend.name,
+                "outputs": [job.output / file for file in planned_files(name)],
+                "warnings": list(acquisition.warnings),
+            }
+        )
+    if job.as_json:
+        print_json({"dry_run": True, "scans": plans})
+        return
+    for plan in plans:
+        _print(plan, prior)
+    typer.echo("Nothing was written (--dry-run).")
+
+
+def _protocol(acquisition: "Acquisition") -> dict[str, Any]:
+    table = acquisition.gradients
+    return {
+        "Volumes": len(table),
+        "Shells": [{"b": shell.bval, "Volumes": len(shell.indices)} for shell in table.shells],
+        "VoxelSize": acquisition.voxel_size,
+        "Shape": acquisition.signal.shape[:3],
+    }
+
+
+def _print(plan: dict[str, Any], prior: "Bundle") -> None:
+    from edge_pigment.outputs.sheet import facts
+
+    grid = " x ".join(str(n) for n in plan["protocol"]["Shape"])
+    estimated = "to be estimated from the scan"
+    typer.echo(plan["scan"])
+    typer.echo(f"  protocol  {', '.join(facts({'Protocol': plan['protocol']}))}, {grid} voxels")
+    typer.echo(f"  mask      {plan['mask'] or estimated}")
+    typer.echo(f"  noise sd  {plan['sigma'] or estimated}")
+    typer.echo(f"  prior     {prior.manifest.name} {prior.manifest.version} ({prior.hash[:16]})")
+    typer.echo(f"  device    {plan['device']}")
+    typer.echo(f"  would write {len(plan['outputs'])} files:")
+    for file in plan["outputs"]:
+        typer.echo(f"    {file}")
+    for warning in plan["warnings"]:
+        say("warning", warning)

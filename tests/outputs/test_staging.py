@@ -1,0 +1,227 @@
+"""All of a result or nothing, whatever happens on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import opening
+
+from edge_pigment import errors as texts
+from edge_pigment.errors import InputError
+from edge_pigment.outputs.staging import DESCRIPTION, Staging, check_target, is_ours
+
+OURS = '{"GeneratedBy": [{"Name": "edge-pigment"}]}'
+
+
+def fill(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DESCRIPTION).write_text(OURS)
+    for name, text in files.items():
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "map").write_text(text)
+
+
+def contents(folder):
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_appears_only_when_published(tmp_path):
+    target = tmp_path / "out"
+    with Staging(target) as stage:
+        fill(stage.path, a="new")
+        assert not target.exists()
+        stage.publish()
+        assert contents(target) == {DESCRIPTION: OURS, "a/map": "new"}
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_nothing(tmp_path, error):
+    with pytest.raises(error), Staging(tmp_path / "out") as stage:
+        fill(stage.path, a="new")
+        raise error
+    assert names(tmp_path) == []
+
+
+def test_replaces_the_whole_older_result(tmp_path):
+    target = tmp_path / "out"
+    fill(target, a="old", b="old")
+    with Staging(target) as stage:
+        fill(stage.path, a="new")
+        assert contents(target)["b/map"] == "old"
+        stage.publish()
+    assert contents(target) == {DESCRIPTION: OURS, "a/map": "new"}
+    assert names(tmp_path) == ["out"]
+
+
+def test_the_older_result_survives_a_failed_move(tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    fill(target, a="old")
+    stage = Staging(target)
+    with pytest.raises(OSError, match="disk"), stage:
+        fill(stage.path, a="new")
+
+        def fail(self, place):
+            raise OSError("disk")
+
+        monkeypatch.setattr(type(stage.path), "replace", fail)
+        stage.publish()
+    assert contents(target)["a/map"] == "old"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_dataset_grows_by_participants(tmp_path):
+    target = tmp_path / "out"
+    fill(target, **{"sub-1": "old", "sub-2": "old"})
+    with Staging(target, merge=True) as stage:
+        fill(stage.path, **{"sub-2": "new", "sub-3": "new"})
+        stage.publish()
+    maps = {key: text for key, text in contents(target).items() if key != DESCRIPTION}
+    assert maps == {"sub-1/map": "old", "sub-2/map": "new", "sub-3/map": "new"}
+    assert names(target) == [DESCRIPTION, "sub-1", "sub-2", "sub-3"]
+
+
+def test_a_dataset_that_appears_meanwhile_is_joined(tmp_path):
+    """Two jobs of a cluster start with the same, still missing, output folder."""
+    target = tmp_path / "out"
+    with Staging(target, merge=True) as first, Staging(target, merge=True) as second:
+        fill(first.path, **{"sub-1": "1"})
+        fill(second.path, **{"sub-2": "2"})
+        first.publish()
+        second.publish()
+    assert names(target) == [DESCRIPTION, "sub-1", "sub-2"]
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_existing_empty_folder_is_used(tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    check_target(target, overwrite=False)
+    with Staging(target) as stage:
+        fill(stage.path, a="new")
+        stage.publish()
+    assert contents(target)["a/map"] == "new"
+
+
+def test_a_mount_point_is_filled_from_within(tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    target.mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == str(target))
+    with Staging(target) as stage:
+        assert stage.path.parent == target
+        fill(stage.path, a="new")
+        stage.publish()
+    assert names(target) == ["a", DESCRIPTION]
+    assert names(tmp_path) == ["out"]
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from edge_pigment.outputs.staging import Staging
+target, moment = Path(sys.argv[1]), sys.argv[2]
+def wait(*_):
+    print("ready", flush=True)
+    time.sleep(60)
+with Staging(target) as stage:
+    (stage.path / "map").write_text("new")
+    if moment == "writing":
+        wait()
+    Path.replace = wait  # the older result is out of the way, the new one not yet in place
+    stage.publish()
+"""
+
+
+@pytest.fixture
+def killed(tmp_path):
+    """Kill a run without mercy: while it writes, or between the two moves of its end."""
+
+    def kill(moment):
+        command = [sys.executable, "-c", KILLED, str(tmp_path / "out"), moment]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+    return kill
+
+
+def test_killed_while_writing(tmp_path, killed):
+    killed("writing")
+    assert not (tmp_path / "out").exists()
+    assert all(name.startswith(".out.edge-pigment-") for name in names(tmp_path))
+    assert len(names(tmp_path)) == 2  # lock and partial
+    with Staging(tmp_path / "out") as stage:
+        fill(stage.path, a="new")
+        stage.publish()
+    assert names(tmp_path) == ["out"]
+
+
+def test_killed_between_old_and_new_gives_the_old_back(tmp_path, killed):
+    fill(tmp_path / "out", a="old")
+    killed("moving")
+    assert not (tmp_path / "out").exists()
+    with Staging(tmp_path / "out"):
+        assert contents(tmp_path / "out")["a/map"] == "old"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_living_run_is_not_disturbed(tmp_path):
+    with Staging(tmp_path / "out") as living:
+        fill(living.path, a="first")
+        with Staging(tmp_path / "out"):
+            pass
+        assert contents(living.path)["a/map"] == "first"
+        living.publish()
+    assert contents(tmp_path / "out")["a/map"] == "first"
+
+
+def test_is_ours(tmp_path):
+    assert not is_ours(tmp_path)
+    for text in ("", "[]", "{}", '{"GeneratedBy": "x"}', '{"GeneratedBy": [{"Name": "fMRIPrep"}]}'):
+        (tmp_path / DESCRIPTION).write_text(text)
+        assert not is_ours(tmp_path), text
+    (tmp_path / DESCRIPTION).write_text(OURS)
+    assert is_ours(tmp_path)
+
+
+def test_targets_that_are_refused(tmp_path):
+    ours, other, file = tmp_path / "ours", tmp_path / "other", tmp_path / "file"
+    fill(ours, **{"sub-1": "old"})
+    other.mkdir()
+    (other / "thesis.tex").write_text("years")
+    file.write_text("")
+    for target, overwrite, participants, text in (
+        (ours, False, None, texts.OUTPUT_EXISTS),
+        (ours, False, ["sub-2", "sub-1"], texts.OUTPUT_EXISTS),
+        (other, False, None, texts.OUTPUT_NOT_OURS),
+        (other, True, None, texts.OUTPUT_NOT_OURS),
+        (other, True, ["sub-1"], texts.OUTPUT_NOT_OURS),
+        (file, True, None, texts.OUTPUT_NOT_A_FOLDER),
+        (file / "out", False, None, texts.OUTPUT_PARENT_MISSING),
+        (tmp_path / "no" / "out", False, None, texts.OUTPUT_PARENT_MISSING),
+    ):
+        with pytest.raises(InputError, match=opening(text)):
+            check_target(target, overwrite, participants)
+    check_target(ours, overwrite=True)
+    check_target(ours, overwrite=False, participants=["sub-2"])
+    check_target(tmp_path / "new", overwrite=False)
+
+
+def test_not_writable(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)  # tests may run as root, who may write everywhere
+    with pytest.raises(InputError, match=opening(texts.OUTPUT_NOT_WRITABLE)):
+        check_target(tmp_path / "out", overwrite=False)
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=opening(texts.OUTPUT_NOT_WRITABLE)),
+        Staging(tmp_path / "file" / "out"),
+    ):
+        pass
