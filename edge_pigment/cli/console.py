@@ -22,7 +22,14 @@ R = TypeVar("R")
 DEBUG = "EDGE_PIGMENT_DEBUG"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells count it: 128 + SIGINT."""
+PIPE_CLOSED = 141
+"""128 + SIGPIPE."""
 _BAR = 24
+
+
+def path_option(*names: str, help: str) -> Any:
+    """An option that names a file or folder; what is wrong with it is told in our words, not in typer's."""
+    return typer.Option(*names, help=help, readable=False)
 
 
 def say(kind: str, message: object) -> None:
@@ -45,6 +52,10 @@ def errors_in_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         say("interrupted", "what was unfinished was cleared away")
         raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # whoever read our output has seen enough (| head); Python must not complain again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise typer.Exit(PIPE_CLOSED) from None
     except EdgePigmentError as error:
         _traceback_if_asked()
         say("error", error)

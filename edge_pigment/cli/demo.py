@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from edge_pigment.cli.console import print_json, verb
+from edge_pigment.cli.console import path_option, print_json, verb
 
 
 @verb
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make.")] = Path("demo-output"),
+    output: Annotated[Path, path_option("--output", "-o", help="Folder to make.")] = Path("demo-output"),
     seed: Annotated[int, typer.Option(help="Of the head and of the noise.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:

@@ -1,6 +1,6 @@
 """`edge-pigment export`: the weights of a training run -> a bundle: the workshop's own command."""
 
-from importlib import import_module
+import importlib
 
 import typer
 
@@ -16,7 +16,7 @@ _OURS = "edge_pigment"
 def export(context: typer.Context) -> None:
     """Turn a training run into a verified bundle of the prior."""
     try:
-        workshop = import_module(WORKSHOP)
+        workshop = importlib.import_module(WORKSHOP)
         command = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
         command.command()(workshop.export)
         command(args=context.args, prog_name=context.command_path)

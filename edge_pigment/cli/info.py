@@ -12,7 +12,7 @@ from edge_pigment.cli.console import print_json, verb
 def info(
     bundle: Annotated[
         Path | None,
-        typer.Argument(metavar="BUNDLE", help="Bundle folder; default: the one that came with edge-pigment."),
+        typer.Argument(metavar="BUNDLE", help="Bundle folder; default: the shipped one.", readable=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:

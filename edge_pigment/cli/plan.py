@@ -71,8 +71,8 @@ def _print(plan: dict[str, Any], prior: "Bundle") -> None:
     typer.echo(f"  noise sd  {plan['sigma'] or estimated}")
     typer.echo(f"  prior     {prior.manifest.name} {prior.manifest.version} ({prior.hash[:16]})")
     typer.echo(f"  device    {plan['device']}")
-    typer.echo(f"  would write {len(plan['outputs'])} files:")
+    typer.echo(f"  would write {len(plan['outputs'])} files in {plan['outputs'][0].parent}:")
     for file in plan["outputs"]:
-        typer.echo(f"    {file}")
+        typer.echo(f"    {file.name}")
     for warning in plan["warnings"]:
         say("warning", warning)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_pigment import errors as texts
-from edge_pigment.cli.console import Progress, print_json, say, verb
+from edge_pigment.cli.console import Progress, path_option, print_json, say, verb
 from edge_pigment.cli.job import Job
 from edge_pigment.cli.plan import tell
 from edge_pigment.errors import EdgePigmentError, InputError
@@ -26,19 +26,19 @@ def run(
     scan: Annotated[
         Path,
         typer.Argument(
-            metavar="SCAN", help="4D diffusion image (.nii, .nii.gz), or a folder with a BIDS dataset."
+            metavar="SCAN",
+            help="4D diffusion image (.nii, .nii.gz), or a folder with a BIDS dataset.",
+            readable=False,
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to make for the maps.")],
-    bval: Annotated[Path | None, typer.Option(help="b-values in s/mm²; default: beside the image.")] = None,
-    bvec: Annotated[Path | None, typer.Option(help="Directions; default: beside the image.")] = None,
-    mask: Annotated[Path | None, typer.Option(help="Brain mask; default: found from the scan.")] = None,
+    output: Annotated[Path, path_option("--output", "-o", help="Folder to make for the maps.")],
+    bval: Annotated[Path | None, path_option(help="b-values in s/mm²; default: beside the image.")] = None,
+    bvec: Annotated[Path | None, path_option(help="Directions; default: beside the image.")] = None,
+    mask: Annotated[Path | None, path_option(help="Brain mask; default: found from the scan.")] = None,
     sigma: Annotated[
         float | None, typer.Option(help="Noise sd in units of the image; default: estimated.")
     ] = None,
-    bundle: Annotated[
-        Path | None, typer.Option(help="Bundle of the prior; default: the shipped one.")
-    ] = None,
+    bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
     participant_label: Annotated[

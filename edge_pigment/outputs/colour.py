@@ -34,7 +34,7 @@ def colour(values: ArrayLike, low: float, high: float, name: str) -> Pixels:
 
 
 def direction_colour(V1: ArrayLike, FA: ArrayLike, affine: ArrayLike) -> Pixels:
-    """Directions as colours, weighted by FA (Pajevic & Pierpaoli 1999, Magn. Reson. Med. 42:526).
+    """Directions as colours, as bright as FA is high (Pajevic & Pierpaoli 1999, Magn. Reson. Med. 42:526).
 
     Red: left-right; green: anterior-posterior; blue: superior-inferior, of the scanner, however the slices
         were
@@ -42,7 +42,7 @@ def direction_colour(V1: ArrayLike, FA: ArrayLike, affine: ArrayLike) -> Pixels:
 
     Args:
         V1: (..., 3) unit vectors along the image axes.
-        FA: (...).
+        FA: (...), 1 and above for full brightness.
         affine: (4, 4) of the image.
 
     Returns:

@@ -66,13 +66,13 @@ class Row:
     scale: float = 1.0
 
 
-COLOUR_FA = Row("V1", "Colour FA", "Direction of the fibres")
+COLOUR_FA = Row("V1", "Colour FA", "Direction of the fibres; the brighter, the higher FA", high=0.8)
 ROWS = (
     COLOUR_FA,
     Row("FA", "FA", "Fractional anisotropy"),
     Row("MD", "MD", "Mean diffusivity", high=3, unit="10^{-3} mm^{2}/s", scale=1e3),
     Row("FA_sd", "FA sd", "Uncertainty of FA", "viridis", high=0.2),
-    Row("MD_sd", "MD sd", "Uncertainty of MD", "viridis", high=0.5, unit="10^{-3} mm^{2}/s", scale=1e3),
+    Row("MD_sd", "MD sd", "Uncertainty of MD", "viridis", high=0.3, unit="10^{-3} mm^{2}/s", scale=1e3),
     Row("novelty", "Novelty", "Unlike its surroundings: lesion, artefact or new tissue; above 3 is rare",
         "inferno", high=6, unit="sd"),
     Row("datashare", "Data share", "0: from the surroundings; 1: from the voxel's own data", "viridis"),
@@ -165,7 +165,7 @@ def _paint(
     """One picture, a pixel per voxel, black outside the mask."""
     values = np.asarray(viewer.cut(maps[row.map], view), float)
     if row is COLOUR_FA:
-        pixels = direction_colour(values, np.asarray(viewer.cut(maps["FA"], view), float), affine)
+        pixels = direction_colour(values, np.asarray(viewer.cut(maps["FA"], view), float) / row.high, affine)
     else:
         pixels = colour(values * row.scale, row.low, row.high, row.table)
     return np.ascontiguousarray(np.where(viewer.cut(mask, view)[..., None], pixels, 0).astype(np.uint8))

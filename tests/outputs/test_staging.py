@@ -43,9 +43,13 @@ def test_appears_only_when_published(tmp_path):
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_an_error_leaves_nothing(tmp_path, error):
-    with pytest.raises(error), Staging(tmp_path / "out") as stage:
-        fill(stage.path, a="new")
-        raise error
+    def run():
+        with Staging(tmp_path / "out") as stage:
+            fill(stage.path, a="new")
+            raise error
+
+    with pytest.raises(error):
+        run()
     assert names(tmp_path) == []
 
 
@@ -63,15 +67,15 @@ def test_replaces_the_whole_older_result(tmp_path):
 def test_the_older_result_survives_a_failed_move(tmp_path, monkeypatch):
     target = tmp_path / "out"
     fill(target, a="old")
-    stage = Staging(target)
-    with pytest.raises(OSError, match="disk"), stage:
+
+    def fail(self, place):
+        raise OSError("disk")
+
+    with Staging(target) as stage:
         fill(stage.path, a="new")
-
-        def fail(self, place):
-            raise OSError("disk")
-
         monkeypatch.setattr(type(stage.path), "replace", fail)
-        stage.publish()
+        with pytest.raises(OSError, match="disk"):
+            stage.publish()
     assert contents(target)["a/map"] == "old"
     assert names(tmp_path) == ["out"]
 

@@ -133,7 +133,7 @@ def test_written_tensor_is_the_tensor(tmp_path, orientation):
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_frame_is_that_of_dipy_on_the_bvec_file(orientation):
-    """DIPY, given .bval and .bvec as they are in the files, finds the tensors and directions that we write."""
+    """DIPY, given .bval and .bvec as they are in the files, finds the tensors and axes that we write."""
     dti = pytest.importorskip("dipy.reconst.dti")
     gradient_table = pytest.importorskip("dipy.core.gradients").gradient_table
     affine = ORIENTATIONS[orientation]

@@ -1,0 +1,107 @@
+"""The command line besides `run`."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+import types
+
+import pytest
+from conftest import opening
+from typer.testing import CliRunner
+
+from edge_pigment import __version__
+from edge_pigment import errors as texts
+from edge_pigment.cli import app
+
+HEAVY = ("numpy", "nibabel", "onnxruntime", "PIL", "rich", "torch", "dipy", "scipy")
+
+
+def typed(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["demo", "-h"]])
+def test_help_loads_nothing_heavy(arguments):
+    code = (
+        "import sys; sys.argv[0] = 'edge-pigment'\n"
+        "from edge_pigment.cli import main\n"
+        "try: main()\n"
+        "finally: print('LOADED', *sorted(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    loaded = {name.split(".")[0] for name in done.stderr.split()}
+    assert "LOADED" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_version():
+    assert typed("--version").stdout == f"edge-pigment {__version__}\n"
+
+
+def test_every_verb_is_listed():
+    listed = typed("--help").stdout
+    for name in ("run", "demo", "info", "export"):
+        assert re.search(rf"^  {name} +\w", listed, re.MULTILINE), name
+    assert "..." not in listed.split("Commands:")[1], "the first sentence of a verb's help must fit its line"
+
+
+def test_demo(monkeypatch, tmp_path):
+    asked = []
+
+    def run_demo(output, seed, **_):
+        asked.append((output, seed))
+        return types.SimpleNamespace(table="FA 0.1", figure=tmp_path / "picture.png", json={"FA": 0.1})
+
+    monkeypatch.setitem(sys.modules, "edge_pigment.demo", types.SimpleNamespace(run_demo=run_demo))
+    result = typed("demo", "-o", tmp_path / "out", "--seed", 3)
+    assert result.stdout == f"FA 0.1\nPicture: {tmp_path / 'picture.png'}\n"
+    assert json.loads(typed("demo", "-o", tmp_path / "out", "--json").stdout) == {"FA": 0.1}
+    assert asked == [(tmp_path / "out", 3), (tmp_path / "out", 0)]
+
+
+def test_info_of_a_missing_bundle(tmp_path):
+    result = typed("info", tmp_path)
+    assert result.exit_code == 2
+    assert re.search(opening(texts.BUNDLE_MISSING), result.stderr)
+
+
+def test_info(monkeypatch):
+    manifest = types.SimpleNamespace(model_dump=lambda mode: {"name": "made-up"})
+    bundle = types.SimpleNamespace(folder="here", hash="abc", manifest=manifest, summary=lambda: "a summary")
+    monkeypatch.setattr("edge_pigment.prior.bundle.load_bundle", lambda path: bundle)
+    assert typed("info").stdout == "a summary\n"
+    assert json.loads(typed("info", "--json").stdout) == {
+        "bundle": "here",
+        "sha256": "abc",
+        "name": "made-up",
+    }
+
+
+@pytest.mark.parametrize("missing", ["torch", "onnx", "edge_pigment_export"])
+def test_export_without_the_workshop(monkeypatch, missing):
+    def import_module(name):
+        raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
+
+    monkeypatch.setattr(importlib, "import_module", import_module)
+    result = typed("export", "run", "-o", "bundle")
+    assert result.exit_code == 1
+    assert (
+        result.stderr == f"edge-pigment: error: {texts.WORKSHOP_MISSING.format(why=f'no module {missing}')}\n"
+    )
+
+
+def test_export_hands_everything_to_the_workshop(monkeypatch):
+    asked = []
+
+    def export(run: str, output: str = "-", flavour: str = "-") -> None:
+        asked.append((run, output, flavour))
+
+    monkeypatch.setattr(importlib, "import_module", lambda name: types.SimpleNamespace(export=export))
+    assert typed("export", "runs/1", "--output", "bundle", "--flavour", "int8").exit_code == 0
+    assert asked == [("runs/1", "bundle", "int8")]
+    assert "--flavour" in typed("export", "--help").stdout
+    assert typed("export").exit_code == 2
