@@ -58,8 +58,8 @@ class Lesion(NamedTuple):
 
 
 LESIONS = (
-    Lesion("raised MD", (-27.0, -30.0, 30.0), 6.0, Water(1.50, 1.50, 1.20), "demyelination or oedema, 12 mm"),
-    Lesion("lowered MD", (26.0, 14.0, 28.0), 5.0, Water(1.10, 0.62, 0.38), "acute ischaemic stroke, 10 mm"),
+    Lesion("raised MD", (-27.0, -8.0, 31.0), 6.0, Water(1.50, 1.50, 1.20), "demyelination or oedema, 12 mm"),
+    Lesion("lowered MD", (32.0, 18.0, 28.0), 5.0, Water(1.10, 0.62, 0.38), "acute ischaemic stroke, 10 mm"),
 )
 
 

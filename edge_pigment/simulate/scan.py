@@ -88,7 +88,7 @@ class SimulatedScan:
     grid: Grid
 
     def resample(self, image: Image) -> Image:
-        """An image on the subject's grid (X, Y, Z), averaged to the scan's voxels, e.g. a lesion's fraction."""
+        """An image (X, Y, Z) on the subject's grid, averaged to the scan's voxels."""
         return sampling.apply(self.grid.matrices, np.asarray(image, np.float32))
 
 
