@@ -159,6 +159,8 @@ OPTION_OUT_OF_RANGE = "{option} must be {expected}, not {value}."
 NAMES_COLLIDE = (
     "{first} and {second} would have results of the same name. Run them one by one into two folders."
 )
+SETTINGS_UNREADABLE = "The settings {path} cannot be read as JSON: {why}."
+SETTINGS_WRONG = "The setting {where} makes no sense: {why}."
 WORKSHOP_MISSING = (
     "Exporting needs the workshop, which is not installed ({why}). In a checkout of the repository: "
     'pip install -e ".[workshop]"'

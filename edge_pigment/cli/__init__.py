@@ -1,4 +1,4 @@
-"""The command line: `edge-pigment run`, `demo`, `info` and `export`.
+"""The command line: `edge-pigment run`, `demo`, `simulate`, `info` and `export`.
 
 One file per verb. What a verb needs is imported when it runs: `edge-pigment --help` loads neither NumPy nor
 ONNX Runtime.
@@ -14,6 +14,7 @@ from edge_pigment.cli.demo import demo
 from edge_pigment.cli.export import export
 from edge_pigment.cli.info import info
 from edge_pigment.cli.run import run
+from edge_pigment.cli.simulate import simulate
 
 app = typer.Typer(
     name="edge-pigment",
@@ -45,6 +46,7 @@ def _options(
 
 app.command()(run)
 app.command()(demo)
+app.command()(simulate)
 app.command()(info)
 # its options are those of the workshop's own command, which is not imported before it is asked for
 app.command(

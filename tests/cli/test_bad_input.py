@@ -18,7 +18,7 @@ BVECS = np.concatenate([np.zeros((1, 3)), DIRECTIONS_6])
 
 
 def refused(text, scan, output, *options):
-    """Run, and check that the answer is one line with this text, that the code is 2, and that nothing was written."""
+    """Check that the answer is one line with this text, that the code is 2, and that nothing was written."""
     folder = scan.parent
     before = sorted(folder.rglob("*"))
     result = CliRunner().invoke(app, ["run", str(scan), "-o", str(output), *map(str, options)])

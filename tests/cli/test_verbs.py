@@ -7,12 +7,15 @@ import subprocess
 import sys
 import types
 
+import nibabel as nib
+import numpy as np
 import pytest
 from conftest import opening
 from typer.testing import CliRunner
 
 from edge_pigment import __version__
 from edge_pigment import errors as texts
+from edge_pigment.acquisition import find_bids, read_acquisition
 from edge_pigment.cli import app
 
 HEAVY = ("numpy", "nibabel", "onnxruntime", "PIL", "rich", "torch", "dipy", "scipy")
@@ -44,7 +47,7 @@ def test_version():
 
 def test_every_verb_is_listed():
     listed = typed("--help").stdout
-    for name in ("run", "demo", "info", "export"):
+    for name in ("run", "demo", "simulate", "info", "export"):
         assert re.search(rf"^  {name} +\w", listed, re.MULTILINE), name
     assert "..." not in listed.split("Commands:")[1], "the first sentence of a verb's help must fit its line"
 
@@ -105,3 +108,50 @@ def test_export_hands_everything_to_the_workshop(monkeypatch):
     assert asked == [("runs/1", "bundle", "int8")]
     assert "--flavour" in typed("export", "--help").stdout
     assert typed("export").exit_code == 2
+
+
+@pytest.fixture
+def small_head(monkeypatch):
+    """A phantom that is quick to scan: a box of one tensor, its long axis along x."""
+    from edge_pigment.simulate import Subject
+
+    def make_phantom(**_):
+        S0 = np.zeros((16, 16, 10))
+        S0[3:13, 3:13, 2:8] = 1
+        D = np.broadcast_to([1.7, 0.3, 0.3, 0, 0, 0], (*S0.shape, 6))
+        return types.SimpleNamespace(subject=Subject.from_tensor(S0, D, np.diag([1.25, 1.25, 1.25, 1])))
+
+    monkeypatch.setattr("edge_pigment.phantom.make_phantom", make_phantom)
+
+
+def test_simulate(small_head, tmp_path):
+    out = tmp_path / "out"
+    result = typed("simulate", "-o", out, "--voxel", 2.5, 2.5, 2.5, "--directions", 12, "--snr", 1000)
+    assert result.exit_code == 0, result.output
+    scan = read_acquisition(find_bids(out)[0])
+    assert scan.signal.shape == (8, 8, 5, 13)
+    folder = out / "derivatives/truth/sub-phantom/dwi"
+    tensor = nib.load(folder / "sub-phantom_model-tensor_param-diffusivity_dwimap.nii.gz").get_fdata()
+    np.testing.assert_allclose(tensor[4, 4, 2], [1.7e-3, 0, 0, 0.3e-3, 0, 0.3e-3], atol=2e-5)
+    assert typed("simulate", "-o", out).exit_code == 2
+
+
+def test_simulate_with_settings(small_head, tmp_path):
+    settings = tmp_path / "settings.json"
+    settings.write_text('{"protocol": {"b0": 2, "shells": [{"b": 700, "directions": 4}, {"b": 2000}]}}')
+    assert typed("simulate", "-o", tmp_path / "out", "--settings", settings).exit_code == 0
+    bvals = np.loadtxt(tmp_path / "out/sub-phantom/dwi/sub-phantom_dwi.bval")
+    np.testing.assert_array_equal(bvals, [0, 0] + [700] * 4 + [2000] * 6)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"protocol": 3}', '{"scanner": {}}', '{"noise": {"snr": -1}}']
+)
+def test_settings_that_make_no_sense(tmp_path, content):
+    settings = tmp_path / "settings.json"
+    settings.write_text(content)
+    result = typed("simulate", "-o", tmp_path / "out", "--settings", settings)
+    assert result.exit_code == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("edge-pigment: error: The setting")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,117 @@
+"""`edge-pigment simulate`: a scan of the digital head, and its truth, as a BIDS dataset."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_pigment import errors as texts
+from edge_pigment.cli.console import path_option, verb
+from edge_pigment.errors import InputError
+
+if TYPE_CHECKING:
+    from edge_pigment.simulate import SimulatedScan
+
+SCAN = Path("sub-phantom", "dwi", "sub-phantom_dwi")
+TRUTH = Path("derivatives", "truth")
+_SECTIONS = ("protocol", "noise", "faults")
+
+
+@verb
+def simulate(
+    output: Annotated[Path, path_option("--output", "-o", help="Folder to make, a BIDS dataset.")],
+    directions: Annotated[int, typer.Option(help="Diffusion directions.")] = 6,
+    b: Annotated[float, typer.Option("--b", help="b-value of the directions, s/mm².")] = 1000.0,
+    b0: Annotated[int, typer.Option("--b0", help="Volumes of b=0.")] = 1,
+    voxel: Annotated[tuple[float, float, float], typer.Option(help="Voxel, mm.")] = (2.5, 2.5, 5.0),
+    snr: Annotated[float, typer.Option(help="Of the b=0 signal in the brain.")] = 10.0,
+    settings: Annotated[
+        Path | None,
+        path_option(help="JSON with protocol, noise and faults in full; it goes before the other options."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the head and of everything random.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older simulation.")] = False,
+) -> None:
+    """Simulate a scan of a digital head whose truth is known.
+
+    Makes OUTPUT/sub-phantom/dwi with the scan and OUTPUT/derivatives/truth with the maps that a perfect scan
+    of the same voxels would give. No person was scanned.
+    """
+    from edge_pigment.outputs.staging import Staging, check_target
+
+    shell = {"b": b, "directions": directions}
+    chosen: dict[str, dict[str, Any]] = {
+        "protocol": {"voxel": voxel, "b0": b0, "shells": [shell]},
+        "noise": {"snr": snr},
+        "faults": {},
+    }
+    if settings is not None:
+        for section, values in _read(settings).items():
+            chosen[section] |= values
+    check_target(output, overwrite)
+    scan = _simulate(chosen, seed)
+    with Staging(output) as stage:
+        _write(scan, stage.path)
+        stage.publish()
+    typer.echo(f"Scan:  {output / SCAN}.nii.gz\nTruth: {output / TRUTH}\n")
+    typer.echo(f"Try:   edge-pigment run {output} -o maps")
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(texts.SETTINGS_UNREADABLE.format(path=path, why=error)) from error
+    if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
+        raise InputError(texts.SETTINGS_UNREADABLE.format(path=path, why="it is no object of objects"))
+    if unknown := [section for section in found if section not in _SECTIONS]:
+        raise InputError(
+            texts.SETTINGS_WRONG.format(where=unknown[0], why=f"known are {', '.join(_SECTIONS)}")
+        )
+    return found
+
+
+def _simulate(chosen: dict[str, dict[str, Any]], seed: int) -> "SimulatedScan":
+    from pydantic import ValidationError
+
+    from edge_pigment.phantom import make_phantom
+    from edge_pigment.simulate import Faults, Noise, Protocol, simulate_scan
+
+    try:
+        protocol = Protocol.model_validate(chosen["protocol"])
+        noise = Noise.model_validate(chosen["noise"])
+        faults = Faults.model_validate(chosen["faults"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(texts.SETTINGS_WRONG.format(where=where, why=first["msg"])) from error
+    return simulate_scan(make_phantom(seed=seed).subject, protocol, noise, faults, seed)
+
+
+def _write(scan: "SimulatedScan", dataset: Path) -> None:
+    from edge_pigment import __version__
+    from edge_pigment.outputs.bids import BIDS_VERSION, MAPS, ScanName, as_written, sidecar
+    from edge_pigment.outputs.nifti import write_nifti
+    from edge_pigment.outputs.staging import DESCRIPTION, GENERATOR
+    from edge_pigment.outputs.write import write_dataset_files, write_json
+    from edge_pigment.simulate import write_scan
+
+    description = {
+        "Name": "Simulated scan of a digital head; no person was scanned",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "raw",
+        "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
+    }
+    write_json(dataset / DESCRIPTION, description)
+    name = ScanName.of(write_scan(scan, dataset / SCAN))
+    truth = dataset / TRUTH
+    (truth / name.folder).mkdir(parents=True)
+    write_dataset_files(truth, name, truth)
+    maps = {"S0": scan.truth.S0, "FA": scan.truth.FA, "MD": scan.truth.MD * 1e-3}
+    maps |= {"tensor": scan.truth.D * 1e-3, "V1": scan.truth.V1}
+    for key, data in maps.items():
+        path = truth / name.path(f"{MAPS[key].suffix()}.nii.gz")
+        write_nifti(path, as_written(key, data, scan.affine), scan.affine, None, f"truth of {key}")
+        about = sidecar(MAPS[key]) | {"Simulated": True, "Description": f"Truth: {MAPS[key].description}"}
+        write_json(path.with_suffix("").with_suffix(".json"), about)
