@@ -10,19 +10,28 @@ from edge_pigment.cli.console import path_option, print_json, verb
 
 @verb
 def demo(
-    output: Annotated[Path, path_option("--output", "-o", help="Folder to make.")] = Path("demo-output"),
+    output: Annotated[
+        Path, path_option("--output", "-o", help="Folder to make; an older result there is replaced.")
+    ] = Path("demo-output"),
     seed: Annotated[int, typer.Option(help="Of the head and of the noise.")] = 0,
+    bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Run on a simulated 64 mT scan of a digital head.
 
-    The maps are compared with the known truth and with weighted least squares. No download.
+    The maps are compared with the known truth and with weighted least squares. No download; about a minute.
     """
     from edge_pigment.demo import run_demo
 
-    outcome = run_demo(output, seed)
+    def tell(step: str) -> None:
+        if not (quiet or as_json):
+            typer.echo(f"demo: {step}", err=True)
+
+    outcome = run_demo(output, seed, threads=threads, bundle=bundle, progress=tell)
     if as_json:
         print_json(outcome.json)
     else:
         typer.echo(outcome.table)
-        typer.echo(f"Picture: {outcome.figure}")
+        typer.echo(f"\nPicture: {outcome.figure}")

@@ -55,13 +55,15 @@ def test_every_verb_is_listed():
 def test_demo(monkeypatch, tmp_path):
     asked = []
 
-    def run_demo(output, seed, **_):
+    def run_demo(output, seed, progress, **_):
+        progress("scan")
         asked.append((output, seed))
         return types.SimpleNamespace(table="FA 0.1", figure=tmp_path / "picture.png", json={"FA": 0.1})
 
     monkeypatch.setitem(sys.modules, "edge_pigment.demo", types.SimpleNamespace(run_demo=run_demo))
     result = typed("demo", "-o", tmp_path / "out", "--seed", 3)
-    assert result.stdout == f"FA 0.1\nPicture: {tmp_path / 'picture.png'}\n"
+    assert result.stdout == f"FA 0.1\n\nPicture: {tmp_path / 'picture.png'}\n"
+    assert result.stderr == "demo: scan\n"
     assert json.loads(typed("demo", "-o", tmp_path / "out", "--json").stdout) == {"FA": 0.1}
     assert asked == [(tmp_path / "out", 3), (tmp_path / "out", 0)]
 
