@@ -11,6 +11,7 @@ import pytest
 from conftest import opening
 from fake_pipeline import STEPS
 from fake_pipeline import run as fake_run
+from PIL import Image
 from typer.testing import CliRunner
 
 from edge_pigment import errors as texts
@@ -23,6 +24,8 @@ DWI = "sub-{0}/dwi/sub-{0}_dwi.nii.gz"
 @pytest.fixture(autouse=True)
 def _fake(monkeypatch):
     monkeypatch.setattr("edge_pigment.pipeline.run", fake_run)
+    # tests/outputs draws sheets
+    monkeypatch.setattr("edge_pigment.outputs.write.draw_sheet", lambda *_: Image.new("RGB", (8, 8)))
     monkeypatch.delenv("EDGE_PIGMENT_DEBUG", raising=False)
 
 

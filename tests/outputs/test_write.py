@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from made_result import ORIENTATIONS, make_result, random_tensors
+from PIL import Image
 
 from edge_pigment.gradients import fsl_signs
 from edge_pigment.outputs.bids import MAPS, ScanName, as_written, planned_files
@@ -23,6 +24,11 @@ def written(tmp_path_factory):
     name = ScanName.of(dataset / SCAN)
     result = make_result(warnings=["Something to know."])
     return dataset, name, result, write_scan(result, name, dataset, threads=2, seconds={"read": 0.5})
+
+
+@pytest.fixture
+def no_sheet(monkeypatch):
+    monkeypatch.setattr("edge_pigment.outputs.write.draw_sheet", lambda *_: Image.new("RGB", (8, 8)))
 
 
 def symmetric(elements):
@@ -120,7 +126,7 @@ def test_json_has_neither_nan_nor_arrays():
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-def test_written_tensor_is_the_tensor(tmp_path, orientation):
+def test_written_tensor_is_the_tensor(tmp_path, orientation, no_sheet):
     result = make_result(ORIENTATIONS[orientation])
     files = write_scan(result, ScanName.of(None), tmp_path).files
     D = symmetric(nib.load(tmp_path / files["tensor"]).get_fdata())[result.mask]
@@ -154,7 +160,7 @@ def test_frame_is_that_of_dipy_on_the_bvec_file(orientation):
     np.testing.assert_allclose(np.abs(np.sum(V1 * fit.evecs[..., 0], axis=-1)), 1, atol=1e-4)
 
 
-def test_writing_changes_nothing_in_memory(tmp_path):
+def test_writing_changes_nothing_in_memory(tmp_path, no_sheet):
     result = make_result(ORIENTATIONS["RAS"])
     before = {key: data.copy() for key, data in result.maps.items()}
     write_scan(result, ScanName.of(None), tmp_path)
