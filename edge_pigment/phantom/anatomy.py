@@ -31,7 +31,7 @@ SCALP, SKULL, CSF, CORTEX, DEEP_GREY, WHITE = range(6)
 CORTEX_THICKNESS = 2.7
 """mm; the mean of the human cortex is about 2.5 (Fischl & Dale 2000, PNAS 97:11050)."""
 SULCUS_DEPTH = 15.0
-FOLD_WAVELENGTH = 21.0
+FOLD_WAVELENGTH = 23.0
 """mm; neighbouring sulci are half of it apart, a gyrus's width."""
 
 
@@ -81,7 +81,7 @@ def _pial_depth(p: Array, cerebrum: Array, axes: Axes, voxel: Point, rng: np.ran
     Sulci are the zeros of a random field that is constant along the normal of the hull, so that they cut in
     at right angles; |f|/|∇f| is their distance to first order.
     """
-    sheets = np.minimum(_fissure(p), _sylvian(p)) - 0.8
+    sheets = np.minimum(_fissure(p), _sylvian(p)) - 0.5
     smooth = union(-cerebrum, sheets, 6)
     slopes = gradient(smooth, voxel)
     steepness = length(slopes)
@@ -95,7 +95,7 @@ def _pial_depth(p: Array, cerebrum: Array, axes: Axes, voxel: Point, rng: np.ran
     depth = SULCUS_DEPTH + 3 * grid_waves(axes, 50, 6, rng)
     beside = np.abs(field) / np.maximum(slope, 0.02)
     beyond = np.maximum(smooth - depth, 0)
-    gape = 0.35 + 0.9 * np.clip(1 - smooth / depth, 0, 1)
+    gape = 0.05 + 0.45 * np.clip(1 - smooth / depth, 0, 1)
     # Where two walls are equally near, the normal jumps and the field with it: no sulcus there.
     seam = 20 * np.clip(0.9 - steepness, 0, 1)
     folded: Array = np.minimum(smooth, np.hypot(beside, beyond) - gape + seam)
@@ -185,7 +185,7 @@ def build(p: Array, axes: Axes, rng: np.random.Generator) -> Anatomy:
 
     paint(SCALP, inside(head - 14, edge))
     paint(SKULL, inside(np.maximum(head, brain) - 9, edge))
-    paint(CSF, inside(brain - 3, edge))
+    paint(CSF, inside(brain - 1.5, edge))
     paint(CORTEX, inside(-folia, edge))
     paint(WHITE, inside(1.8 - folia, edge))
     paint(CSF, inside(cerebrum - 1, edge))

@@ -39,12 +39,16 @@ WATER: Mapping[str, Water] = MappingProxyType(
         "scalp": Water(0.30, 0.6, 0.6),
         "skull": Water(0.03, 0.5, 0.5),
         "csf": Water(2.60, 3.0, 3.0),
-        "cortex": Water(1.25, 0.98, 0.77),
+        "cortex": Water(1.30, 0.96, 0.77),
         "deep grey": Water(1.05, 0.92, 0.68),
-        "tract": Water(1.00, 1.75, 0.33),
-        "radiating": Water(1.00, 1.40, 0.52),
+        "tract": Water(1.00, 1.62, 0.36),
+        "radiating": Water(1.00, 1.12, 0.58),
     }
 )
+
+
+PURITY = 0.88
+"""Share of a voxel that a tract takes at most where it is alone; other fibres pass through every bundle."""
 
 
 class Lesion(NamedTuple):
@@ -196,6 +200,7 @@ def _white(head: _Head) -> list[Compartment]:
     white, share = head.share("white matter")
     q = head.fold(head.p, white)
     bundles = {name: tract(q) for name, tract in TRACTS.items()}
+    bundles = {name: b._replace(share=PURITY * b.share) for name, b in bundles.items()}
     total = np.sum([bundle.share for bundle in bundles.values()], axis=0)
     rest = radiating(q, head.fold(head.normal, white))
     bundles["radiating"] = rest._replace(share=np.clip(1 - total, 0, 1))
@@ -205,7 +210,7 @@ def _white(head: _Head) -> list[Compartment]:
         taken = bundle.share / crowd
         here = np.flatnonzero(taken > 1e-2)
         voxels = white[here]
-        loose, water = (0.25, WATER["radiating"]) if name == "radiating" else (0.07, WATER["tract"])
+        loose, water = (0.25, WATER["radiating"]) if name == "radiating" else (0.12, WATER["tract"])
         axis = unit(head.mirror(bundle.direction[here], voxels) + loose * head.sway[voxels])
         slow, quick = head.texture[voxels].T
         D = axisymmetric(axis, water.along * np.exp(0.05 * slow), water.across * np.exp(0.18 * quick))
