@@ -5,8 +5,12 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from edge_pigment.acquisition import read_acquisition
+from edge_pigment.cli import app
+from edge_pigment.errors import InputError
+from edge_pigment.outputs.bids import as_written
 from edge_pigment.physics.tensor import from_matrix, quadratic_form
 from edge_pigment.simulate import (
     Compartment,
@@ -18,6 +22,7 @@ from edge_pigment.simulate import (
     Subject,
     profile_names,
     read_profile,
+    read_subject,
     sampling,
     simulate_scan,
     write_scan,
@@ -335,6 +340,41 @@ def test_sidecar_says_that_it_is_simulated_and_how(tmp_path):
     assert about["GeneratedBy"]["Seed"] == 5
     assert about["Noise"]["snr"] == 10
     assert about["MeanNoiseSDInBrain"] == pytest.approx(10, rel=1e-3)
+
+
+@pytest.mark.parametrize("affine", [RAS, LAS], ids=["det > 0", "det < 0"])
+def test_a_written_tensor_image_is_read_back(tmp_path, affine):
+    six = np.broadcast_to(tensor() / 1000, (3, 4, 5, 6)).astype(np.float32)
+    nib.save(nib.Nifti1Image(as_written("tensor", six, affine), affine), tmp_path / "tensor.nii.gz")
+    nib.save(nib.Nifti1Image(np.full((3, 4, 5), 7, np.float32), affine), tmp_path / "s0.nii.gz")
+    part = read_subject(tmp_path / "tensor.nii.gz", tmp_path / "s0.nii.gz").compartments[0]
+    assert np.allclose(part.D, tensor(), atol=1e-6)
+    assert np.all(part.weight == 7)
+
+
+def test_what_is_no_tensor_image_is_refused(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((3, 4, 5), np.float32), RAS), tmp_path / "scalar.nii")
+    with pytest.raises(InputError, match="a tensor image has"):
+        read_subject(tmp_path / "scalar.nii")
+    with pytest.raises(InputError, match="no image"):
+        read_subject(tmp_path / "missing.nii")
+
+
+def test_command_scans_a_tensor_image_by_a_profile(tmp_path):
+    six = np.broadcast_to(tensor() / 1000, (12, 12, 12, 6)).astype(np.float32)
+    nib.save(nib.Nifti1Image(as_written("tensor", six, RAS), RAS), tmp_path / "tensor.nii")
+    options = ["simulate", "-o", str(tmp_path / "out"), "--tensor", str(tmp_path / "tensor.nii")]
+    result = CliRunner().invoke(app, [*options, "--profile", "0.55T", "--snr", "30"])
+    assert result.exit_code == 0, result.output
+    about = json.loads((tmp_path / "out/sub-phantom/dwi/sub-phantom_dwi.json").read_text())
+    assert about["Protocol"]["shells"][0]["directions"] == 12
+    assert about["Noise"] == {"snr": 30, "coils": 8, "variation": 0.1}
+
+
+def test_command_refuses_an_unknown_profile(tmp_path):
+    result = CliRunner().invoke(app, ["simulate", "-o", str(tmp_path / "out"), "--profile", "7T"])
+    assert result.exit_code == 2
+    assert "64mT" in result.stderr
 
 
 # -------------------------------------------------------------------------------------------------- the rest

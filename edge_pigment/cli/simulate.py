@@ -1,4 +1,4 @@
-"""`edge-pigment simulate`: a scan of the digital head, and its truth, as a BIDS dataset."""
+"""`edge-pigment simulate`: a scan of the digital head, or of tensors, and its truth, as a BIDS dataset."""
 
 import json
 from pathlib import Path
@@ -21,14 +21,29 @@ _SECTIONS = ("protocol", "noise", "faults")
 @verb
 def simulate(
     output: Annotated[Path, path_option("--output", "-o", help="Folder to make, a BIDS dataset.")],
-    directions: Annotated[int, typer.Option(help="Diffusion directions.")] = 6,
-    b: Annotated[float, typer.Option("--b", help="b-value of the directions, s/mm².")] = 1000.0,
-    b0: Annotated[int, typer.Option("--b0", help="Volumes of b=0.")] = 1,
-    voxel: Annotated[tuple[float, float, float], typer.Option(help="Voxel, mm.")] = (2.5, 2.5, 5.0),
-    snr: Annotated[float, typer.Option(help="Of the b=0 signal in the brain.")] = 10.0,
+    profile: Annotated[
+        str | None,
+        typer.Option(help="Start from a field's usual protocol and noise: 0.05T, 64mT, 0.55T, 1.5T or 3T."),
+    ] = None,
+    directions: Annotated[int | None, typer.Option(help="Diffusion directions.  [default: 6]")] = None,
+    b: Annotated[
+        float | None, typer.Option("--b", help="b-value of the directions, s/mm².  [default: 1000]")
+    ] = None,
+    b0: Annotated[int | None, typer.Option("--b0", help="Volumes of b=0.  [default: 1]")] = None,
+    voxel: Annotated[
+        tuple[float, float, float] | None, typer.Option(help="Voxel, mm.  [default: 2.5 2.5 5]")
+    ] = None,
+    snr: Annotated[float | None, typer.Option(help="Of the b=0 signal in the brain.  [default: 10]")] = None,
     settings: Annotated[
         Path | None,
         path_option(help="JSON with protocol, noise and faults in full; it goes before the other options."),
+    ] = None,
+    tensor: Annotated[
+        Path | None,
+        path_option(help="Tensor image to scan instead of the head, as edge-pigment or dtifit writes it."),
+    ] = None,
+    s0: Annotated[
+        Path | None, path_option("--s0", help="b=0 image without noise that belongs to --tensor.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the head and of everything random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older simulation.")] = False,
@@ -36,26 +51,40 @@ def simulate(
     """Simulate a scan of a digital head whose truth is known.
 
     Makes OUTPUT/sub-phantom/dwi with the scan and OUTPUT/derivatives/truth with the maps that a perfect scan
-    of the same voxels would give. No person was scanned.
+    of the same voxels would give. --profile comes first, then the options, then --settings.
     """
     from edge_pigment.outputs.staging import Staging, check_target
 
-    shell = {"b": b, "directions": directions}
-    chosen: dict[str, dict[str, Any]] = {
-        "protocol": {"voxel": voxel, "b0": b0, "shells": [shell]},
-        "noise": {"snr": snr},
-        "faults": {},
-    }
+    chosen = _start(profile)
+    given = {"voxel": voxel, "b0": b0}
+    chosen["protocol"] |= {name: value for name, value in given.items() if value is not None}
+    if b is not None or directions is not None:
+        chosen["protocol"]["shells"] = [{"b": b or 1000.0, "directions": directions or 6}]
+    if snr is not None:
+        chosen["noise"]["snr"] = snr
     if settings is not None:
         for section, values in _read(settings).items():
             chosen[section] |= values
     check_target(output, overwrite)
-    scan = _simulate(chosen, seed)
+    scan = _simulate(chosen, tensor, s0, seed)
     with Staging(output) as stage:
         _write(scan, stage.path)
         stage.publish()
     typer.echo(f"Scan:  {output / SCAN}.nii.gz\nTruth: {output / TRUTH}\n")
     typer.echo(f"Try:   edge-pigment run {output} -o maps")
+
+
+def _start(profile: str | None) -> dict[str, dict[str, Any]]:
+    """Protocol, noise and faults of a profile, or the usual ones."""
+    from edge_pigment.simulate import profile_names, read_profile
+
+    if profile is None:
+        return {section: {} for section in _SECTIONS}
+    if profile not in profile_names():
+        known = f"one of {', '.join(profile_names())}"
+        raise InputError(texts.OPTION_OUT_OF_RANGE.format(option="--profile", expected=known, value=profile))
+    found = read_profile(profile)
+    return {"protocol": found.protocol.model_dump(), "noise": found.noise.model_dump(), "faults": {}}
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
@@ -72,11 +101,13 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _simulate(chosen: dict[str, dict[str, Any]], seed: int) -> "SimulatedScan":
+def _simulate(
+    chosen: dict[str, dict[str, Any]], tensor: Path | None, s0: Path | None, seed: int
+) -> "SimulatedScan":
     from pydantic import ValidationError
 
     from edge_pigment.phantom import make_phantom
-    from edge_pigment.simulate import Faults, Noise, Protocol, simulate_scan
+    from edge_pigment.simulate import Faults, Noise, Protocol, read_subject, simulate_scan
 
     try:
         protocol = Protocol.model_validate(chosen["protocol"])
@@ -86,7 +117,8 @@ def _simulate(chosen: dict[str, dict[str, Any]], seed: int) -> "SimulatedScan":
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(texts.SETTINGS_WRONG.format(where=where, why=first["msg"])) from error
-    return simulate_scan(make_phantom(seed=seed).subject, protocol, noise, faults, seed)
+    subject = make_phantom(seed=seed).subject if tensor is None else read_subject(tensor, s0)
+    return simulate_scan(subject, protocol, noise, faults, seed)
 
 
 def _write(scan: "SimulatedScan", dataset: Path) -> None:

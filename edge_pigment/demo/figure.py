@@ -115,13 +115,14 @@ def _axial(viewer: Viewer, height: float) -> View:
 def _mark(
     pen: ImageDraw.ImageDraw, first: NDArray[Any], scale: float, corner: tuple[float, float], named: bool
 ) -> None:
-    """A ring round every lesion, its name under it if asked; `first` is where the first voxel lies, mm RAS."""
+    """A ring round every lesion, its name under it if asked; `first` is the first voxel's place, mm RAS."""
     for lesion in LESIONS:
         x, y = (corner[i] + ZOOM / 2 + scale * float(first[i] - lesion.centre[i]) for i in (0, 1))
         r = scale * lesion.radius + 5
         pen.ellipse((x - r, y - r, x + r, y + r), outline=MARK, width=2)
         if named:
-            write(pen, x, y + r + 2, lesion.name, 14, MARK, "centre")
+            for dx, dy, ink in ((-1, -1, PAPER), (1, 1, PAPER), (-1, 1, PAPER), (1, -1, PAPER), (0, 0, MARK)):
+                write(pen, x + dx, y + r + 3 + dy, lesion.name, 16, ink, "centre")
 
 
 def _keys(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: Row, top: float, width: int) -> None:
@@ -134,10 +135,10 @@ def _keys(sheet: Image.Image, pen: ImageDraw.ImageDraw, row: Row, top: float, wi
         write(pen, left + width / 2, top + KEY + 4, unit, 13, DIM, "centre")
         write(pen, left + width, top + KEY + 4, f"{high:g}", 13, DIM, "right")
     if row.labels[0] == "colour FA":
-        left = MARGIN + LABELS + width + GAP
+        x = float(MARGIN + LABELS + width + GAP)
         for text, ink in (
             ("red: left-right", (255, 110, 110)),
             ("green: front-back", (90, 220, 90)),
             ("blue: head-foot", (125, 150, 255)),
         ):
-            left += write(pen, left, top + 2, text, 14, ink) + 16
+            x += write(pen, x, top + 2, text, 14, ink) + 16

@@ -1,4 +1,4 @@
-"""A simulated scan as files: NIfTI, gradients by the FSL rule, and a sidecar that says it is simulated."""
+"""Files of the simulator: a tensor image in; a scan out, with a sidecar that says it is simulated."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,59 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_pigment import __version__
+from edge_pigment import errors as texts
+from edge_pigment.errors import InputError
 from edge_pigment.gradients import fsl_signs
 from edge_pigment.simulate.scan import SimulatedScan
+from edge_pigment.simulate.subject import Subject
+
+Image = NDArray[np.float32]
 
 INT16_PEAK = 30000
+_DIAGONAL_FIRST = [0, 3, 5, 1, 2, 4]
+"""Dxx Dxy Dxz Dyy Dyz Dzz, as tensor images are written -> Dxx Dyy Dzz Dxy Dxz Dyz, as inside."""
+UNIT_MM2_PER_S = 1000.0
+"""mm²/s -> µm²/ms."""
+
+
+def read_subject(tensor: Path, S0: Path | None = None) -> Subject:
+    """A subject from a tensor image as `edge-pigment run` and FSL's dtifit write it.
+
+    Args:
+        tensor: NIfTI (X, Y, Z, 6), mm²/s, Dxx Dxy Dxz Dyy Dyz Dzz in the frame of .bvec files.
+        S0: NIfTI (X, Y, Z) on the same grid; default: 1 wherever there is a tensor.
+
+    Raises:
+        InputError: a file is missing, no NIfTI image, or of another shape.
+    """
+    six, affine = _load(tensor)
+    if six.ndim != 4 or six.shape[3] != 6:
+        why = f"{tensor} has shape {six.shape}; a tensor image has (X, Y, Z, 6)"
+        raise InputError(texts.SETTINGS_WRONG.format(where="tensor", why=why))
+    six = UNIT_MM2_PER_S * six[..., _DIAGONAL_FIRST]
+    six[..., 3:5] *= fsl_signs(affine)[0]
+    full = np.isfinite(six).all(-1) & (six[..., :3].sum(-1) > 0)
+    if S0 is None:
+        return Subject.from_tensor(full, six, affine)
+    b0 = _load(S0)[0]
+    if b0.shape != full.shape:
+        why = f"{S0} has shape {b0.shape}, the tensors have {full.shape}"
+        raise InputError(texts.SETTINGS_WRONG.format(where="S0", why=why))
+    return Subject.from_tensor(np.where(full, b0, 0), six, affine)
+
+
+def _load(path: Path) -> tuple[Image, NDArray[np.float64]]:
+    if not path.is_file():
+        raise InputError(texts.IMAGE_MISSING.format(path=path))
+    try:
+        image: Any = nib.load(path)
+        return np.asarray(image.dataobj, np.float32), np.asarray(image.affine, float)
+    except Exception as error:  # nibabel, gzip and zlib each have their own
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(texts.IMAGE_NOT_NIFTI.format(path=path, why=why)) from error
 
 
 def write_scan(scan: SimulatedScan, stem: Path, integers: bool = True) -> Path:

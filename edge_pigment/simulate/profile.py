@@ -14,8 +14,8 @@ _FOLDER = "profiles"
 class Value(BaseModel):
     """A number and where it is from.
 
-    basis: 'source' (read in the source named), 'recalled' (known to be in the source named, not read again for
-    this file), or 'guess' (an engineer's estimate; source may say from what).
+    basis: 'source' (read in the source named), 'recalled' (known to be in the source named, not read again
+    for this file), or 'guess' (an engineer's estimate; source may say from what).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
