@@ -227,7 +227,7 @@ def _head(title: str, provenance: Mapping[str, Any], width: int) -> list[Line]:
 
 
 def facts(provenance: Mapping[str, Any]) -> list[str]:
-    """Protocol, noise, device and time of a run as short texts; what is not known is left out."""
+    """Protocol, noise, novelty, device and time of a run as short texts; what is not known is left out."""
     protocol, noise = provenance.get("Protocol", {}), provenance.get("Noise", {})
     found: list[str] = []
     if "Shells" in protocol:
@@ -243,6 +243,8 @@ def facts(provenance: Mapping[str, Any]) -> list[str]:
         found.append(f"noise σ {noise['Sigma']:.3g}")
     if "SNRb0" in noise:
         found.append(f"SNR of b=0 {noise['SNRb0']:.1f}")
+    if "Novel" in provenance:
+        found.append(f"novel voxels {100 * provenance['Novel']:.1f} %")
     if "Device" in provenance:
         found.append(", ".join(dict.fromkeys(str(v) for v in provenance["Device"].values())))
     if "total" in provenance.get("Seconds", {}):

@@ -22,6 +22,7 @@ PROVENANCE = {
     "Bundle": {"Name": "made", "Version": "1"},
     "Protocol": {"Volumes": 7, "Shells": [{"b": 1000.0, "Volumes": 6}], "VoxelSize": [2.0, 2.0, 3.0]},
     "Noise": {"Sigma": np.float32(12.5), "SNRb0": 20.0},
+    "Novel": 0.012,
     "Device": {"Kernels": "host", "Network": "CPU"},
     "Seconds": {"total": 1.25},
 }

@@ -143,6 +143,7 @@ def test_facts():
         "2 x 2 x 3 mm",
         "noise σ 12.5",
         "SNR of b=0 20.0",
+        "novel voxels 1.2 %",
         "host, CPU",
         "1.2 s",
     ]
