@@ -20,7 +20,7 @@ NOISY = {"FA": 0.1, "MD": 0.05}
 
 @pytest.fixture(scope="module")
 def phantom():
-    return make_phantom(2.5)
+    return make_phantom(3.0)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_figure_shows_the_truth_under_its_heading_and_marks_the_lesions(scan, ma
     assert picture.width > 1000
     pixels = np.asarray(picture)
     assert np.sum(np.all(pixels == figure.MARK, axis=-1)) > 500
-    flat = colour(np.array(0.4), 0, 2, "grey")
+    flat = colour(np.array(0.4), 0, figure.MD_TOP, "grey")
     grey = np.all(pixels == flat, axis=-1)
     columns = np.flatnonzero(grey.sum(0) > 100)
     second = figure.MARGIN + figure.LABELS + (picture.width - figure.LABELS) // 4
@@ -146,10 +146,11 @@ def stand_in(acquisition, options):
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
+def outcome(phantom, tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setattr(demo, "run", stand_in)
-    patch.setattr(demo, "make_phantom", lambda seed: make_phantom(2.5, seed))
+    patch.setattr(demo, "make_phantom", lambda seed: phantom)
+    patch.setattr(demo, "PROTOCOL", demo.PROTOCOL.model_copy(update={"voxel": (4.0, 4.0, 5.0)}))
     folder = tmp_path_factory.mktemp("demo") / "out"
     steps = []
     yield demo.run_demo(folder, seed=1, threads=1, progress=steps.append), folder, steps
@@ -159,7 +160,7 @@ def outcome(tmp_path_factory):
 def test_demo_writes_scan_truth_maps_picture_and_numbers(outcome):
     result, folder, _ = outcome
     assert result.figure == folder / "comparison.png"
-    assert Image.open(result.figure).width > 1000
+    assert Image.open(result.figure).width > 500
     assert json.loads((folder / "comparison.json").read_text())["Seed"] == 1
     scan = read_acquisition(find_bids(folder / "scan")[0])
     assert scan.signal.shape[3] == 7

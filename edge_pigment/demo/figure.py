@@ -21,6 +21,8 @@ MARK: Ink = (255, 190, 70)
 ZOOM = 5
 """Pixels per voxel; voxels stay visible, nothing is smoothed."""
 MARGIN, LABELS, GAP, HEAD, FOOT, KEY = 24, 118, 12, 92, 56, 10
+MD_TOP = 1.6
+"""µm²/ms; lesions matter here, CSF may be all white."""
 COLUMNS = ("truth", "weighted least squares", "edge-pigment", "its uncertainty (sd)")
 Level = tuple[float, float, str]
 
@@ -84,7 +86,7 @@ def _rows(affine: NDArray[np.float64], methods: Sequence[Maps], mask: NDArray[np
         return direction_colour(maps.V1, maps.FA / 0.8, affine)
 
     def diffusivity(maps: Maps) -> Pixels:
-        return colour(maps.MD, 0, 2, "grey")
+        return colour(maps.MD, 0, MD_TOP, "grey")
 
     def row(what: str, detail: str, height: float, paint: Callable[[Maps], Pixels], keys: tuple[Level, Level],
             sd: NDArray[np.float32] | None, marked: bool) -> Row:  # fmt: skip
@@ -95,8 +97,8 @@ def _rows(affine: NDArray[np.float64], methods: Sequence[Maps], mask: NDArray[np
 
     ours = methods[-1]
     FA_keys: tuple[Level, Level] = ((0.0, 0.8, "FA"), (0.0, 0.2, "sd of FA"))
-    MD_keys: tuple[Level, Level] = ((0.0, 2.0, "MD, um^{2}/ms"), (0.0, 0.3, "sd of MD, um^{2}/ms"))
-    lesions = LESIONS[0].centre[2]
+    MD_keys: tuple[Level, Level] = ((0.0, MD_TOP, "MD, um^{2}/ms"), (0.0, 0.3, "sd of MD, um^{2}/ms"))
+    lesions = float(np.mean([lesion.centre[2] for lesion in LESIONS]))
     return [
         row("colour FA", "direction", 8.0, direction, FA_keys, ours.FA_sd, False),
         row("colour FA", "with lesions", lesions, direction, FA_keys, ours.FA_sd, True),
