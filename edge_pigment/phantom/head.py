@@ -33,8 +33,8 @@ class Water(NamedTuple):
 
 
 # Set by hand so that FA, MD and S0, averaged to 2.5 x 2.5 x 5 mm, spread about as those of one 3 T scan
-# (validation/sub-hcplike; FA where above 0.2, 5th to 99th percentile: 0.21-0.76 there, 0.21-0.73 here; CSF is more
-# plentiful here).
+# (validation/sub-hcplike; FA where above 0.2, 5th to 99th percentile: 0.21-0.76 there, 0.21-0.73 here), but
+# for CSF, of which there is more here.
 # So this head is no independent sample of that scan. S0 is a guess for other echo times and fields.
 WATER: Mapping[str, Water] = MappingProxyType(
     {
