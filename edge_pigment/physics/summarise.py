@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from edge_pigment.physics.tensor import MAX_LOG_S0, Float, quadratic_form
+from edge_pigment.physics.tensor import MAX_LOG_S0, MAX_SIGNAL, Float, quadratic_form
 
 PRIOR_MEAN = np.array([0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
 """θ of nothing known: S0 = 1 (the signal's scale), free isotropic diffusion of 1 µm²/ms."""
@@ -35,10 +35,10 @@ class Summary(NamedTuple):
 
 
 def summarise(y: ArrayLike, b: ArrayLike, bvecs: ArrayLike, sigma: ArrayLike) -> Summary:
-    """Summarise each voxel's measurements; measurements that are not finite have no weight.
+    """Summarise each voxel's measurements.
 
     Args:
-        y: (V, N) magnitudes, scaled so that b=0 in the brain is about 1.
+        y: (V, N) magnitudes, b=0 in the brain about 1; what is not finite or beyond MAX_SIGNAL has no weight.
         b: (N,) ms/µm².
         bvecs: (N, 3) unit directions.
         sigma: (V,) noise sd > 0, unit of y.
@@ -49,7 +49,7 @@ def summarise(y: ArrayLike, b: ArrayLike, bvecs: ArrayLike, sigma: ArrayLike) ->
     y = np.asarray(y, float)
     X = np.concatenate([np.ones((len(np.asarray(b)), 1)), -np.asarray(b)[:, None] * quadratic_form(bvecs)], 1)
     s = np.asarray(sigma, float)[:, None]
-    known = np.isfinite(y)
+    known = np.abs(y) <= MAX_SIGNAL  # False for NaN
     corrected = np.sqrt(np.maximum(np.where(known, y, 0) ** 2 - s**2, (FLOOR * s) ** 2))
     target = np.log(corrected)
     S = corrected

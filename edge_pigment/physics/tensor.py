@@ -17,7 +17,10 @@ DIMENSION = 7
 """Length of the latent z, and of the summary θ = (log S0, Dxx, Dyy, Dzz, Dxy, Dxz, Dyz)."""
 
 MAX_LOG_S0 = 15.0
-"""|log S0| is clipped here, so that exp stays finite in float32; S0 is about 1 by the scaling of the signal."""
+"""|log S0| is clipped here, so that exp stays finite in float32; S0 is about 1 by the signal's scaling."""
+
+MAX_SIGNAL = float(np.exp(MAX_LOG_S0))
+"""Magnitudes beyond what the model can make are taken for unknown, as those that are not finite."""
 
 
 def quadratic_form(bvecs: ArrayLike) -> Float:
@@ -35,7 +38,8 @@ def quadratic_form(bvecs: ArrayLike) -> Float:
 
 def to_matrix(six: ArrayLike) -> Float:
     """(..., 6) in the order xx yy zz xy xz yz -> (..., 3, 3) symmetric."""
-    return np.asarray(six, float)[..., [0, 3, 4, 3, 1, 5, 4, 5, 2]].reshape(*np.shape(six)[:-1], 3, 3)
+    nine: Float = np.asarray(six, float)[..., [0, 3, 4, 3, 1, 5, 4, 5, 2]]
+    return nine.reshape(*np.shape(six)[:-1], 3, 3)
 
 
 def from_matrix(matrix: ArrayLike) -> Float:
@@ -81,7 +85,8 @@ def signal(z: ArrayLike, b: ArrayLike, bvecs: ArrayLike) -> Float:
     z = np.asarray(z, float)
     Qg = np.einsum("vij,nj->vni", to_matrix(z[:, 1:]), np.asarray(bvecs, float))
     log_s0 = np.clip(z[:, :1], -MAX_LOG_S0, MAX_LOG_S0)
-    return np.exp(log_s0 - np.asarray(b, float) * np.sum(Qg**2, axis=-1))
+    S: Float = np.exp(log_s0 - np.asarray(b, float) * np.sum(Qg**2, axis=-1))
+    return S
 
 
 def log_jacobian(z: ArrayLike, b: ArrayLike, bvecs: ArrayLike) -> Float:

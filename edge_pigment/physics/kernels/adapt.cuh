@@ -1,123 +1,183 @@
-// Step 3, the adaptation of the prior to a voxel's own measurements, as in physics/adaptation.py: damped Gauss-Newton
-// with iterative reweighting of a Student-t prior. One trial point per iteration; a trial that is no better is
-// dropped by a mask, so that all voxels take the same number of passes.
+// Step 3, the adaptation of the prior to a voxel's own measurements, as in physics/adaptation.py: Gauss-Newton with
+// iterative reweighting of a Student-t prior. One trial point per iteration; a trial that is no better is dropped by
+// a mask. A voxel that has converged is frozen, so that its result does not depend on its neighbours in a vector,
+// and a vector or thread with nothing left to do ends early.
+//
+// The unknowns are ζ with z = μ + L⁻ᵀζ, in which the prior's precision is the identity: an equivalent descent, but
+// its matrices stay well conditioned however sharp and correlated the prior is, which float32 needs.
 #pragma once
 #include "tensor.cuh"
 
 namespace EP_NAMESPACE {
 
-constexpr float INITIAL_DAMPING = 1e-2f;
-constexpr float DAMPING_DOWN = 0.2f;
-constexpr float DAMPING_UP = 6.0f;
-constexpr float MIN_DAMPING = 1e-6f;
+constexpr float CONVERGED = 1e-7f;
+constexpr float UNRESOLVED = 1e-2f;
+constexpr float NO_WORSE = 1e-6f;
+constexpr float CURVATURE = 0.8f;
+
+// Far outside of anything physical; they keep every sum finite whatever the prior.
+constexpr float MAX_Q = 100.0f;  // (µm²/ms)^½
+constexpr float MIN_PRECISION = 1e-3f, MAX_PRECISION = 1e6f;
 
 template <class T> struct Prior {
     T mean[DIMENSION];
-    T factor[PACKED];     // L
-    T precision[PACKED];  // Λ = L Lᵀ
+    T L[PACKED], inverse_diagonal[DIMENSION];  // Λ = L Lᵀ
 };
 
-template <class T> EP_FN void set_precision(Prior<T>& prior) {
+// Bounds the mean and the factor as they were read.
+template <class T> EP_FN void prepare(Prior<T>& prior) {
+    prior.mean[0] = within(prior.mean[0], -MAX_LOG_S0, MAX_LOG_S0);
+    EP_UNROLL for (int k = 1; k < DIMENSION; ++k) prior.mean[k] = within(prior.mean[k], -MAX_Q, MAX_Q);
+    EP_UNROLL for (int i = 0; i < DIMENSION; ++i) {
+        EP_UNROLL for (int j = 0; j <= i; ++j)
+            prior.L[packed(i, j)] = within(prior.L[packed(i, j)], i == j ? MIN_PRECISION : -MAX_PRECISION, MAX_PRECISION);
+        prior.inverse_diagonal[i] = 1.0f / prior.L[packed(i, i)];
+    }
+}
+
+// z = μ + L⁻ᵀζ
+template <class T> EP_FN void latent_of(const Prior<T>& prior, const T (&zeta)[DIMENSION], T (&z)[DIMENSION]) {
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) z[k] = zeta[k];
+    solve_upper(prior.L, prior.inverse_diagonal, z);
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) z[k] += prior.mean[k];
+}
+
+// A = L⁻¹ A L⁻ᵀ, the information about z become that about ζ, in place.
+template <class T> EP_FN void whiten(const Prior<T>& prior, T (&A)[PACKED]) {
+    T half[DIMENSION][DIMENSION];  // half[j]: column j of L⁻¹A
+    EP_UNROLL for (int j = 0; j < DIMENSION; ++j) {
+        EP_UNROLL for (int i = 0; i < DIMENSION; ++i) half[j][i] = A[i < j ? packed(j, i) : packed(i, j)];
+        solve_lower(prior.L, prior.inverse_diagonal, half[j]);
+    }
     EP_UNROLL for (int i = 0; i < DIMENSION; ++i)
-        EP_UNROLL for (int j = 0; j <= i; ++j) {
-            T sum = T{};
-            EP_UNROLL for (int k = 0; k <= j; ++k) sum = sum + prior.factor[packed(i, k)] * prior.factor[packed(j, k)];
-            prior.precision[packed(i, j)] = sum;
+        EP_UNROLL for (int j = 0; j <= i; ++j) {  // row i, by forward substitution along j
+            T sum = half[j][i];
+            EP_UNROLL for (int k = 0; k < j; ++k) sum -= prior.L[packed(j, k)] * A[packed(i, k)];
+            A[packed(i, j)] = sum * prior.inverse_diagonal[j];
         }
 }
 
-// Where the descent stands.
+// The objective and its derivatives at ζ.
 template <class T> struct State {
-    T z[DIMENSION];
-    T objective, rss, distance, weight;  // weight: w = (ν+d)/(ν+δ²)
-    T H[PACKED], descent[DIMENSION];     // JᵀJ + wΛ and -∇ of the objective
+    T zeta[DIMENSION];
+    T objective, rss, distance, w;        // distance: δ² = |ζ|²
+    T H[PACKED], descent[DIMENSION];      // JᵀJ + w, -∇
 };
 
 template <class T>
-EP_FN void evaluate(int n_rows, const float* table, const T* y, T log_sigma, const Prior<T>& prior, float nu, T* tile,
-                    State<T>& at) {
-    Latent<T> q = latent(at.z);
-    q.log_s0 = minimum(maximum(q.log_s0, all<T>(-MAX_LOG_S0)), all<T>(MAX_LOG_S0)) - log_sigma;
+EP_FN void evaluate(int n_rows, const float* table, const T* y, T log_sigma, const Prior<T>& prior, float nu, T scale,
+                    T* tile, State<T>& at) {
+    T z[DIMENSION];
+    latent_of(prior, at.zeta, z);
+    Latent<T> q = latent(z);
+    q.log_s0 = within(q.log_s0, -MAX_LOG_S0, MAX_LOG_S0) - log_sigma;
     Products<T> sums;
     products<true>(n_rows, table, y, q, tile, sums);
     information_in_latent(q, sums, at.H);
+    whiten(prior, at.H);
     gradient_in_latent(q, sums, at.descent);
+    solve_lower(prior.L, prior.inverse_diagonal, at.descent);
 
-    T from_mean[DIMENSION], pull[DIMENSION];
-    at.distance = T{};
-    EP_UNROLL for (int i = 0; i < DIMENSION; ++i) from_mean[i] = at.z[i] - prior.mean[i];
-    EP_UNROLL for (int i = 0; i < DIMENSION; ++i) {  // δ² = |Lᵀ(z-μ)|², Λ(z-μ) = L Lᵀ(z-μ)
-        T sum = T{};
-        EP_UNROLL for (int k = i; k < DIMENSION; ++k) sum = sum + prior.factor[packed(k, i)] * from_mean[k];
-        at.distance = at.distance + sum * sum;
-        pull[i] = sum;
-    }
-    at.weight = (nu + DIMENSION) / (at.distance + nu);
-    EP_UNROLL for (int i = 0; i < DIMENSION; ++i) {
-        T sum = T{};
-        EP_UNROLL for (int k = 0; k <= i; ++k) sum = sum + prior.factor[packed(i, k)] * pull[k];
-        at.descent[i] = at.descent[i] - at.weight * sum;
-    }
-    EP_UNROLL for (int k = 0; k < PACKED; ++k) at.H[k] = at.H[k] + at.weight * prior.precision[k];
     at.rss = sums.rss;
-    at.objective = 0.5f * sums.rss + (0.5f * (nu + DIMENSION)) * logarithm(at.distance * (1.0f / nu) + 1.0f);
+    at.distance = inner(at.zeta, at.zeta);
+    at.w = (nu + DIMENSION) / (at.distance + scale);
+    at.objective = 0.5f * at.rss + (0.5f * (nu + DIMENSION)) * logarithm(at.distance / scale + 1.0f);
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
+        at.descent[k] -= at.w * at.zeta[k];
+        at.H[packed(k, k)] += at.w;
+    }
 }
 
-// Starts from the prior's mean; `at` is the state at the mode.
+// (H - c ζζᵀ)⁻¹ descent by the Sherman-Morrison formula; c ζζᵀ is what the prior's heavy tail takes from its weight.
+template <class T> EP_FN void newton_step(const State<T>& at, float nu, T (&step)[DIMENSION]) {
+    T L[PACKED], inverse_diagonal[DIMENSION], bend[DIMENSION];
+    EP_UNROLL for (int k = 0; k < PACKED; ++k) L[k] = at.H[k];
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
+        step[k] = at.descent[k];
+        bend[k] = at.zeta[k];
+    }
+    cholesky(L, inverse_diagonal);
+    solve_lower(L, inverse_diagonal, step);
+    solve_upper(L, inverse_diagonal, step);
+    solve_lower(L, inverse_diagonal, bend);
+    solve_upper(L, inverse_diagonal, bend);
+    const T along = inner(at.zeta, bend);
+    const T c = minimum((2.0f / (nu + DIMENSION)) * at.w * at.w, CURVATURE / maximum(along, all<T>(1e-30f)));
+    const T gain = c * inner(at.zeta, step) / (1.0f - c * along);
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) step[k] += gain * bend[k];
+}
+
+// H becomes its Cholesky factor; the traces of wH⁻¹ = GᵀG and of its square, G = √w L_H⁻¹.
+template <class T> EP_FN void traces_of_inverse(T (&H)[PACKED], T w, T& trace, T& trace2) {
+    T inverse_diagonal[DIMENSION], G[DIMENSION][DIMENSION];
+    cholesky(H, inverse_diagonal);
+    const T root_w = square_root(w);
+    EP_UNROLL for (int j = 0; j < DIMENSION; ++j) {  // G[j]: column j
+        EP_UNROLL for (int i = 0; i < DIMENSION; ++i) G[j][i] = i == j ? root_w : T{};
+        solve_lower(H, inverse_diagonal, G[j], j);
+    }
+    trace = T{};
+    trace2 = T{};
+    EP_UNROLL for (int i = 0; i < DIMENSION; ++i)
+        EP_UNROLL for (int j = 0; j <= i; ++j) {
+            T sum = T{};  // (GᵀG)ij
+            EP_UNROLL for (int k = i; k < DIMENSION; ++k) sum += G[i][k] * G[j][k];
+            if (i == j) trace += sum;
+            trace2 += (i == j ? 1.0f : 2.0f) * (sum * sum);
+        }
+}
+
+// Starts from the prior's mean; `at` becomes the state at the mode.
 template <class T>
 EP_FN void adapt(int n_rows, const float* table, const T* y, T log_sigma, const Prior<T>& prior, float nu,
                  int iterations, T* tile, State<T>& at) {
-    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) at.z[k] = prior.mean[k];
-    evaluate(n_rows, table, y, log_sigma, prior, nu, tile, at);
-    T damping = all<T>(INITIAL_DAMPING);
-    for (int iteration = 0; iteration < iterations; ++iteration) {
-        T damped[PACKED], inverse_diagonal[DIMENSION], step[DIMENSION];
-        EP_UNROLL for (int k = 0; k < PACKED; ++k) damped[k] = at.H[k];
-        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
-            damped[packed(k, k)] = damped[packed(k, k)] + damping * damped[packed(k, k)];
-            step[k] = at.descent[k];
-        }
-        cholesky(damped, inverse_diagonal);
-        solve_lower(damped, inverse_diagonal, step);
-        solve_upper(damped, inverse_diagonal, step);
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) at.zeta[k] = T{};
+    evaluate(n_rows, table, y, log_sigma, prior, nu, all<T>(nu + DIMENSION), tile, at);  // w = 1
+    T L[PACKED], spread, spread2;
+    EP_UNROLL for (int k = 0; k < PACKED; ++k) L[k] = at.H[k];
+    traces_of_inverse(L, all<T>(1.0f), spread, spread2);
+    const T scale = nu + spread;  // ν + τ
+    at.w = (nu + DIMENSION) / scale;
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) at.H[packed(k, k)] += at.w - 1.0f;
+    T reach = all<T>(1.0f);
+    auto done = at.objective != at.objective;
+    for (int iteration = 0; iteration < iterations && !every(done); ++iteration) {
+        T step[DIMENSION];
+        newton_step(at, nu, step);
         State<T> trial;
-        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) trial.z[k] = at.z[k] + step[k];
-        evaluate(n_rows, table, y, log_sigma, prior, nu, tile, trial);
-        const auto better = trial.objective <= at.objective;  // false for NaN
+        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) trial.zeta[k] = at.zeta[k] + reach * step[k];
+        evaluate(n_rows, table, y, log_sigma, prior, nu, scale, tile, trial);
+        const T expected = inner(step, at.descent);
+        const T slack = NO_WORSE * at.objective + select(expected < UNRESOLVED, all<T>(UNRESOLVED), T{});
+        const auto better = (trial.objective <= at.objective + slack) & !done;  // false for NaN
+        done = done | (better & (reach == 1.0f) & (expected < CONVERGED));
+        reach = select(better, minimum(2.0f * reach, all<T>(1.0f)), 0.5f * reach);
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
-            at.z[k] = select(better, trial.z[k], at.z[k]);
+            at.zeta[k] = select(better, trial.zeta[k], at.zeta[k]);
             at.descent[k] = select(better, trial.descent[k], at.descent[k]);
         }
         EP_UNROLL for (int k = 0; k < PACKED; ++k) at.H[k] = select(better, trial.H[k], at.H[k]);
         at.objective = select(better, trial.objective, at.objective);
         at.rss = select(better, trial.rss, at.rss);
         at.distance = select(better, trial.distance, at.distance);
-        at.weight = select(better, trial.weight, at.weight);
-        damping = maximum(select(better, damping * DAMPING_DOWN, damping * DAMPING_UP), all<T>(MIN_DAMPING));
+        at.w = select(better, trial.w, at.w);
     }
 }
 
-// H becomes its Cholesky factor. The share: traces of H⁻¹A and of its square, A = H - wΛ the data's part; H⁻¹wΛ is
-// similar to GGᵀ with G = L_H⁻¹ L √w.
-template <class T> EP_FN void factorise(State<T>& at, const Prior<T>& prior, T (&share)[2]) {
-    T inverse_diagonal[DIMENSION], G[DIMENSION][DIMENSION];
-    cholesky(at.H, inverse_diagonal);
-    EP_UNROLL for (int j = 0; j < DIMENSION; ++j) {  // G[j]: column j
-        EP_UNROLL for (int i = 0; i < DIMENSION; ++i) G[j][i] = i < j ? T{} : prior.factor[packed(i, j)];
-        solve_lower(at.H, inverse_diagonal, G[j], j);
-    }
-    T trace = T{}, trace2 = T{};
+// The factor of the posterior precision about z, and the share: the traces of H⁻¹A and of its square, A = H - w being
+// the data's part. L_H replaces H.
+template <class T>
+EP_FN void posterior(State<T>& at, const Prior<T>& prior, T (&factor)[PACKED], T (&share)[2]) {
+    T trace, trace2;
+    traces_of_inverse(at.H, at.w, trace, trace2);
     EP_UNROLL for (int i = 0; i < DIMENSION; ++i)
-        EP_UNROLL for (int j = 0; j <= i; ++j) {
-            T sum = T{};  // (GᵀG)ij
-            EP_UNROLL for (int k = i; k < DIMENSION; ++k) sum = sum + G[i][k] * G[j][k];
-            trace = i == j ? trace + sum : trace;
-            trace2 = trace2 + (i == j ? 1.0f : 2.0f) * (sum * sum);
+        EP_UNROLL for (int j = 0; j <= i; ++j) {  // H about z is L H Lᵀ, so its factor is L L_H
+            T sum = T{};
+            EP_UNROLL for (int k = j; k <= i; ++k) sum += prior.L[packed(i, k)] * at.H[packed(k, j)];
+            factor[packed(i, j)] = sum;
         }
-    trace = trace * at.weight;
-    trace2 = trace2 * (at.weight * at.weight);
-    share[0] = maximum(float(DIMENSION) - trace, all<T>(0.0f));
-    share[1] = maximum(float(DIMENSION) - 2.0f * trace + trace2, all<T>(0.0f));
+    share[0] = maximum(DIMENSION - trace, all<T>(0.0f));
+    share[1] = maximum(DIMENSION - 2.0f * trace + trace2, all<T>(0.0f));
 }
 
 }  // namespace EP_NAMESPACE

@@ -51,15 +51,16 @@ void run_adapt(const AdaptTask& task, long first, long last, float* scratch) {
         fill_tile(task.N, task.V, task.y, v, count, 1.0f / sigma, y);
         Prior<Lanes> prior;
         for (int k = 0; k < DIMENSION; ++k) prior.mean[k] = load(task.mean + k * task.V + v, count);
-        for (int k = 0; k < PACKED; ++k) prior.factor[k] = load(task.factor + k * task.V + v, count);
-        set_precision(prior);
+        for (int k = 0; k < PACKED; ++k) prior.L[k] = load(task.factor + k * task.V + v, count);
+        prepare(prior);
         State<Lanes> at;
         adapt(task.N, task.table, y, logarithm(sigma), prior, task.nu, task.iterations, y + task.N, at);
-        Lanes share[2], known = {};
-        factorise(at, prior, share);
+        Lanes mode[DIMENSION], factor[PACKED], share[2], known = {};
+        latent_of(prior, at.zeta, mode);
+        posterior(at, prior, factor, share);
         for (int n = 0; n < task.N; ++n) known = known + select(y[n] == y[n], all<Lanes>(1.0f), Lanes{});
-        for (int k = 0; k < DIMENSION; ++k) store(task.mode + k * task.V + v, at.z[k], count);
-        for (int k = 0; k < PACKED; ++k) store(task.posterior_factor + k * task.V + v, at.H[k], count);
+        for (int k = 0; k < DIMENSION; ++k) store(task.mode + k * task.V + v, mode[k], count);
+        for (int k = 0; k < PACKED; ++k) store(task.posterior_factor + k * task.V + v, factor[k], count);
         store(task.residual + v, square_root(at.rss / maximum(known, all<Lanes>(1.0f))), count);
         store(task.distance + v, at.distance, count);
         for (int k = 0; k < 2; ++k) store(task.share + k * task.V + v, share[k], count);
@@ -86,7 +87,7 @@ void run_products(const ProductsTask& task, long first, long last, float* scratc
         Lanes z[DIMENSION], gradient[DIMENSION], information[PACKED];
         for (int k = 0; k < DIMENSION; ++k) z[k] = load(task.z + k * task.V + v, count);
         Latent<Lanes> q = latent(z);
-        q.log_s0 = minimum(maximum(q.log_s0, all<Lanes>(-MAX_LOG_S0)), all<Lanes>(MAX_LOG_S0)) - logarithm(sigma);
+        q.log_s0 = within(q.log_s0, -MAX_LOG_S0, MAX_LOG_S0) - logarithm(sigma);
         Products<Lanes> sums;
         if (task.information) {
             products<true>(task.N, task.table, y, q, y + task.N, sums);

@@ -43,6 +43,7 @@ EP_FN float as_float(int i) { return __int_as_float(i); }
 EP_FN float square_root(float x) { return sqrtf(x); }
 EP_FN float minimum(float a, float b) { return fminf(a, b); }
 EP_FN float maximum(float a, float b) { return fmaxf(a, b); }
+EP_FN bool every(bool mask) { return mask; }
 
 #else
 
@@ -86,6 +87,12 @@ EP_FN Lanes minimum(Lanes a, Lanes b) { return a < b ? a : b; }
 EP_FN Lanes maximum(Lanes a, Lanes b) { return a > b ? a : b; }
 #endif
 
+EP_FN bool every(LanesInt mask) {
+    int both = -1;
+    for (int i = 0; i < WIDTH; ++i) both &= mask[i];
+    return both != 0;
+}
+
 // Lanes of a partial block at the image's end repeat its first voxel, so that nothing foreign is computed.
 EP_FN Lanes load(const float* from, int count) {
     Lanes x;
@@ -112,14 +119,19 @@ template <class M, class T> EP_FN T select(M mask, T where_true, T where_false) 
     return mask ? where_true : where_false;
 }
 
+template <class T> EP_FN T within(T x, float least, float most) {
+    return minimum(maximum(x, all<T>(least)), all<T>(most));
+}
+
 template <class T> EP_FN T magnitude(T x) { return as_float(as_int(x) & 0x7fffffff); }
 
 // The constant of 1.5 * 2^23: adding it rounds a small float to an integer, left in the low bits of the sum.
 constexpr float ROUND = 12582912.0f;
 
-// e^x. Cephes' expf (S. Moshier, netlib), relative error 2e-7; x is clipped to where the result is a normal number.
+// e^x. Cephes' expf (S. Moshier, netlib), relative error 2e-7; x is clipped below to where the result is
+// a normal number, and above to more than any signal in units of its noise, so that the fourth power is finite.
 template <class T> EP_FN T exponential(T x) {
-    x = minimum(maximum(x, all<T>(-87.0f)), all<T>(88.0f));
+    x = within(x, -87.0f, 32.0f);
     const T shifted = x * 1.44269504089f + ROUND;
     const T n = shifted - ROUND;
     const T r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts, the first exact in few bits

@@ -9,6 +9,12 @@ constexpr int PACKED = DIMENSION * (DIMENSION + 1) / 2;
 
 EP_BOTH constexpr int packed(int row, int column) { return row * (row + 1) / 2 + column; }
 
+template <class T> EP_FN T inner(const T (&a)[DIMENSION], const T (&b)[DIMENSION]) {
+    T sum = T{};
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) sum += a[k] * b[k];
+    return sum;
+}
+
 // A = L Lᵀ, in place. Rounding can take a pivot of an ill-conditioned A below zero; it is kept above `floor` of its
 // diagonal, which is the size of that rounding, so that L is finite for every finite A with a positive diagonal.
 // The diagonal's inverse comes with it: a division per row instead of one per element.
@@ -23,7 +29,7 @@ template <class T> EP_FN void cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIM
         inverse_diagonal[j] = 1.0f / pivot;
         EP_UNROLL for (int i = j + 1; i < DIMENSION; ++i) {
             T sum = A[packed(i, j)];
-            EP_UNROLL for (int k = 0; k < j; ++k) sum = sum - A[packed(i, k)] * A[packed(j, k)];
+            EP_UNROLL for (int k = 0; k < j; ++k) sum -= A[packed(i, k)] * A[packed(j, k)];
             A[packed(i, j)] = sum * inverse_diagonal[j];
         }
     }
@@ -35,7 +41,7 @@ template <class T> EP_FN void solve_lower(const T (&L)[PACKED], const T (&invers
         if (i < from) continue;
         T sum = x[i];
         EP_UNROLL for (int k = 0; k < i; ++k)
-            if (k >= from) sum = sum - L[packed(i, k)] * x[k];
+            if (k >= from) sum -= L[packed(i, k)] * x[k];
         x[i] = sum * inverse_diagonal[i];
     }
 }
@@ -44,7 +50,7 @@ template <class T> EP_FN void solve_lower(const T (&L)[PACKED], const T (&invers
 template <class T> EP_FN void solve_upper(const T (&L)[PACKED], const T (&inverse_diagonal)[DIMENSION], T (&x)[DIMENSION]) {
     EP_UNROLL for (int i = DIMENSION - 1; i >= 0; --i) {
         T sum = x[i];
-        EP_UNROLL for (int k = DIMENSION - 1; k > i; --k) sum = sum - L[packed(k, i)] * x[k];
+        EP_UNROLL for (int k = DIMENSION - 1; k > i; --k) sum -= L[packed(k, i)] * x[k];
         x[i] = sum * inverse_diagonal[i];
     }
 }

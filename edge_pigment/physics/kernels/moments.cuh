@@ -1,5 +1,5 @@
-// Posterior expectation and sd of the tensor's scalar maps, as in physics/moments.py: third-degree cubature over the
-// six elements of Q.
+// Posterior expectation and sd of the tensor's scalar maps, as in physics/moments.py: a cubature of thirteen
+// points over the six elements of Q, the posterior taken as Student's t.
 #pragma once
 #include "tensor.cuh"
 
@@ -7,6 +7,7 @@ namespace EP_NAMESPACE {
 
 constexpr int SCALARS = 4;  // FA MD AD RD
 constexpr int MOMENTS = 20;
+constexpr float RADIUS = 4.0f, CENTRE_WEIGHT = 0.5f, POINT_WEIGHT = 0.5f / 12.0f, VARIANCE_FACTOR = 8.0f / 6.0f;
 
 template <class T> struct Scalars {
     T value[SCALARS];
@@ -56,7 +57,7 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
             offset[i] = rest * inverse_diagonal[i];
         }
         for (int side = 0; side < 2; ++side) {
-            const float reach = side == 0 ? 2.44948974278f : -2.44948974278f;  // ±√6
+            const float reach = side == 0 ? RADIUS : -RADIUS;
             T point[DIMENSION];
             point[0] = mode[0];
             EP_UNROLL for (int k = 1; k < DIMENSION; ++k) point[k] = mode[k] + reach * offset[k];
@@ -72,29 +73,32 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
                       dyadic.xy + v.x * v.y, dyadic.xz + v.x * v.z, dyadic.yz + v.y * v.z};
         }
     }
-    constexpr float share = 1.0f / 12.0f;
     EP_UNROLL for (int k = 0; k < SCALARS; ++k) {
-        const T mean = sum[k] * share;
+        const T mean = sum[k] * POINT_WEIGHT;
         out[k] = centre.value[k] + mean;
-        out[5 + k] = square_root(maximum(sum2[k] * share - mean * mean, all<T>(0.0f)));
+        out[5 + k] = square_root(maximum(sum2[k] * POINT_WEIGHT - mean * mean, all<T>(0.0f)));
     }
-    EP_UNROLL for (int k = 0; k < LINEAR; ++k) out[10 + k] = D[k] * share;
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) out[10 + k] = CENTRE_WEIGHT * centre.D[k] + POINT_WEIGHT * D[k];
 
     T half[DIMENSION];  // L⁻¹ e_0: its square is the variance of log S0
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) half[k] = all<T>(k == 0 ? 1.0f : 0.0f);
     solve_lower(factor, inverse_diagonal, half);
     T variance = T{};
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) variance = variance + half[k] * half[k];
-    const T log_s0 = minimum(maximum(mode[0] + 0.5f * variance, all<T>(-MAX_LOG_S0)), all<T>(MAX_LOG_S0));
+    variance = variance * VARIANCE_FACTOR;
+    const T log_s0 = within(mode[0] + 0.5f * variance, -MAX_LOG_S0, MAX_LOG_S0);
     out[4] = exponential(log_s0);
     out[9] = out[4] * square_root(exponential_minus_1(minimum(variance, all<T>(MAX_LOG_S0))));
 
-    const Principal<T> axis = principal(Symmetric3<T>{dyadic.xx * share, dyadic.yy * share, dyadic.zz * share,
-                                                      dyadic.xy * share, dyadic.xz * share, dyadic.yz * share});
+    const Vector3<T> c = centre.axis;
+    const Principal<T> axis = principal(Symmetric3<T>{
+        CENTRE_WEIGHT * c.x * c.x + POINT_WEIGHT * dyadic.xx, CENTRE_WEIGHT * c.y * c.y + POINT_WEIGHT * dyadic.yy,
+        CENTRE_WEIGHT * c.z * c.z + POINT_WEIGHT * dyadic.zz, CENTRE_WEIGHT * c.x * c.y + POINT_WEIGHT * dyadic.xy,
+        CENTRE_WEIGHT * c.x * c.z + POINT_WEIGHT * dyadic.xz, CENTRE_WEIGHT * c.y * c.z + POINT_WEIGHT * dyadic.yz});
     out[16] = axis.axis.x;
     out[17] = axis.axis.y;
     out[18] = axis.axis.z;
-    const T sine2 = minimum(maximum(1.0f - axis.value, all<T>(0.0f)), all<T>(1.0f));
+    const T sine2 = within(1.0f - axis.value, 0.0f, 1.0f);
     out[19] = 57.2957795131f * arcsine(square_root(sine2));
 }
 

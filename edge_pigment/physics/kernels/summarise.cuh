@@ -43,7 +43,7 @@ EP_FN void summarise(int n_rows, const float* table, const float* basis, const f
             if (step > 0) {
                 log_s = all<T>(x[DIMENSION]);
                 EP_UNROLL for (int k = 0; k < DIMENSION; ++k) log_s = log_s + phi[k] * x[k];
-                log_s = minimum(maximum(log_s, all<T>(-MAX_LOG_S0)), all<T>(MAX_LOG_S0)) - log_sigma;
+                log_s = within(log_s, -MAX_LOG_S0, MAX_LOG_S0) - log_sigma;
             }
             const T weight = log_precision(y[n], log_s);
             const T pull = weight * ((target + log_sigma) - x[DIMENSION]);
@@ -62,7 +62,7 @@ EP_FN void summarise(int n_rows, const float* table, const float* basis, const f
     EP_UNROLL for (int i = 0; i < DIMENSION; ++i) {
         T sum = all<T>(mean[i]), half[DIMENSION], variance = T{};
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
-            sum = sum + phi[k] * basis[i * DIMENSION + k];
+            sum += phi[k] * basis[i * DIMENSION + k];
             half[k] = all<T>(basis[i * DIMENSION + k]);
         }
         theta[i] = sum;

@@ -47,7 +47,7 @@ template <class T> EP_FN void pull_back(const Latent<T>& q, const T (&v)[LINEAR]
 // log S of one measurement; theta in units of σ.
 template <class T> EP_FN T log_signal(T log_s0, const T (&D)[LINEAR], const float* row) {
     T sum = log_s0;
-    EP_UNROLL for (int k = 0; k < LINEAR; ++k) sum = sum + D[k] * row[k];
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) sum += D[k] * row[k];
     return sum;
 }
 
