@@ -1,11 +1,18 @@
 """Posterior expectation and sd of the tensor's scalar maps: the reference in float64 NumPy.
 
-FA, AD and RD are not linear in the latent, so their value at the mode is biased. The Gaussian posterior of the six
-elements of Q is integrated by the third-degree spherical-radial cubature (Arasaratnam & Haykin 2009, IEEE Trans.
-Autom. Control 54:1254, eq. 31, doi:10.1109/TAC.2009.2019800): twelve points, mode ± √6 times the columns of a
-square root of the covariance. It is exact for D = Q². S0 is log-normal. V1 is the principal eigenvector of the mean
-dyadic tensor, and its angular sd the root mean square angle of the points' axes to it (Basser & Pajevic 2000,
-Magn. Reson. Med. 44:41).
+FA, AD and RD are not linear in the latent, so their value at the mode is biased. The posterior of the six elements of
+Q is integrated by a cubature of thirteen points: the mode, and mode ± r times the columns of a square root of the
+covariance (the symmetric rule of Julier & Uhlmann 2004, Proc. IEEE 92:401, sec. IV, with centre weight w0).
+
+The posterior is taken as Student's t, as the prior is, not as its Gaussian approximation: between ν = 5 degrees of
+freedom, where the prior speaks alone, and ν + d = 12, where the scale has been learned from the voxel. For six
+dimensions and m degrees of freedom, E r² = 6 m/(m-2) and E r⁴ = 48 m²/((m-2)(m-4)), which the rule meets with
+r² = E r⁴/E r² and 1 - w0 = (E r²)²/E r⁴. With m = 8: r = 4, w0 = ½. (A rule with all points at one radius, as the
+third-degree cubature of Arasaratnam & Haykin 2009 has, takes the sd of FA for half of what it is, because FA is
+nearly constant on a sphere.)
+
+S0 is log-normal. V1 is the principal eigenvector of the mean dyadic tensor, and its angular sd the root mean square
+angle of the points' axes to it (Basser & Pajevic 2000, Magn. Reson. Med. 44:41).
 """
 
 import numpy as np
@@ -21,6 +28,14 @@ COLUMNS = (
     "V1x", "V1y", "V1z", "V1_sd",
 )  # fmt: skip
 """Columns of `moments`. Diffusivities in µm²/ms, S0 in units of the scaled signal, V1_sd in degrees."""
+
+
+DEGREES_OF_FREEDOM = 8.0
+RADIUS = 4.0
+CENTRE_WEIGHT = 0.5
+POINT_WEIGHT = (1 - CENTRE_WEIGHT) / 12
+VARIANCE_FACTOR = DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2)
+"""Variance of a Student's t over that of the Gaussian of the same scale."""
 
 
 def fractional_anisotropy(eigenvalues: ArrayLike) -> Float:
@@ -41,13 +56,13 @@ def sigma_points(mode: ArrayLike, factor: ArrayLike) -> Float:
         factor: (V, 28) packed lower Cholesky factor of the posterior precision.
 
     Returns:
-        (V, 12, 7); log S0 is left at the mode.
+        (V, 13, 7), the mode first; log S0 is left at the mode.
     """
     n = DIMENSION - 1
     root = np.linalg.inv(unpack(factor)[:, 1:, 1:])  # rows are the columns of L⁻ᵀ
-    offsets = np.zeros((len(root), 2 * n, DIMENSION))
-    offsets[:, :n, 1:] = np.sqrt(n) * root
-    offsets[:, n:, 1:] = -np.sqrt(n) * root
+    offsets = np.zeros((len(root), 1 + 2 * n, DIMENSION))
+    offsets[:, 1 : 1 + n, 1:] = RADIUS * root
+    offsets[:, 1 + n :, 1:] = -RADIUS * root
     return np.asarray(mode, float)[:, None] + offsets
 
 
@@ -60,22 +75,25 @@ def moments(mode: ArrayLike, factor: ArrayLike) -> Float:
     """
     mode = np.asarray(mode, float)
     D = diffusivity(sigma_points(mode, factor))
+    weight = np.array([CENTRE_WEIGHT] + [POINT_WEIGHT] * (D.shape[1] - 1))
     values, vectors = np.linalg.eigh(to_matrix(D))
     scalars = np.stack(
         [fractional_anisotropy(values), values.mean(-1), values[..., 2], values[..., :2].mean(-1)], axis=-1
     )
-    sd_log_s0 = np.linalg.norm(np.linalg.inv(unpack(factor))[:, :, 0], axis=-1)
+    mean = np.einsum("p,vpk->vk", weight, scalars)
+    sd = np.sqrt(np.einsum("p,vpk->vk", weight, (scalars - mean[:, None]) ** 2))
+    sd_log_s0 = np.sqrt(VARIANCE_FACTOR) * np.linalg.norm(np.linalg.inv(unpack(factor))[:, :, 0], axis=-1)
     log_s0 = np.clip(mode[:, 0] + 0.5 * sd_log_s0**2, -MAX_LOG_S0, MAX_LOG_S0)
     S0 = np.exp(log_s0)
     S0_sd = S0 * np.sqrt(np.expm1(np.minimum(sd_log_s0**2, MAX_LOG_S0)))
-    dyadic = np.einsum("vpi,vpj->vij", vectors[..., 2], vectors[..., 2]) / vectors.shape[1]
+    dyadic = np.einsum("p,vpi,vpj->vij", weight, vectors[..., 2], vectors[..., 2])
     spread, axes = np.linalg.eigh(dyadic)
     V1 = axes[..., 2]
     angle = np.degrees(np.arcsin(np.sqrt(np.clip(1 - spread[..., 2], 0, 1))))
     return np.concatenate(
         [
-            scalars.mean(1), S0[:, None], scalars.std(1), S0_sd[:, None],
-            D.mean(1), V1, angle[:, None],
+            mean, S0[:, None], sd, S0_sd[:, None],
+            np.einsum("p,vpk->vk", weight, D), V1, angle[:, None],
         ],
         axis=-1,
     )  # fmt: skip
