@@ -125,7 +125,7 @@ def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
         acquisition = Acquisition(scan.signal, GradientTable(scan.bvals, scan.bvecs), affine)
         measurements = gather(acquisition, scan.mask, scan.sigma)
         posterior = adapt(measurements, backend, session, opened.manifest.nu).posterior
-        maps = voxel_maps(posterior, backend, measurements.scale)
+        maps = voxel_maps(posterior, backend, measurements.scale, opened.manifest.nu)
         image = {k: to_image(maps[k], measurements.mask) for k in ("FA", "MD", "V1", "FA_sd", "MD_sd")}
         return Estimate(image["FA"], image["MD"] * 1000, image["V1"], image["FA_sd"], image["MD_sd"] * 1000)
 

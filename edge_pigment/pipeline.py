@@ -144,7 +144,7 @@ def run(
 
     step("maps")
     t = time.perf_counter()
-    voxels = voxel_maps(adapted.posterior, backend, measurements.scale)
+    voxels = voxel_maps(adapted.posterior, backend, measurements.scale, bundle.manifest.nu)
     maps = {name: to_image(values, measurements.mask) for name, values in voxels.items()}
     convention = check_convention(maps["tensor"], maps["FA"], mask, acquisition)
     if convention.warning:
