@@ -18,12 +18,11 @@ import numpy as np
 import typer
 from dipy.core.gradients import gradient_table
 from dipy.reconst.dti import TensorModel
-from methods import METHODS, Estimate, Scan, from_tensors, spread_directions, subset_directions
 
 from edge_pigment.acquisition import read_acquisition
-from edge_pigment.physics.moments import fractional_anisotropy
 from edge_pigment.physics.tensor import quadratic_form, to_matrix
 from edge_pigment_prior.references import Reference, find_scans, fit_reference
+from methods import METHODS, Estimate, Scan, from_tensors, spread_directions, subset_directions
 
 Array = np.ndarray[Any, Any]
 WHITE_FA = 0.3
@@ -32,6 +31,7 @@ GREY_FA, GREY_MD = 0.2, (0.6, 1.1)
 """Below this FA and within this MD (µm²/ms), a voxel counts as grey matter."""
 FLUID_MD = 1.5
 NORMAL_90 = 1.6449
+REAL = "real 6+1 vs rest"
 
 
 @dataclass(frozen=True)
@@ -155,22 +155,20 @@ def main(
             continue
         acquisition = read_acquisition(path)
         reference = fit_reference(acquisition, name)
-        values, vectors = np.linalg.eigh(to_matrix(np.moveaxis(reference.theta[1:].T, -1, -1)))
+        values, vectors = np.linalg.eigh(to_matrix(reference.theta[1:].T))
         truth = from_tensors(np.maximum(values, 0)[..., ::-1], vectors[..., ::-1])
         where = slab(reference.mask.T, slices)
         typer.echo(f"{name}: {int(where.sum())} voxels judged, reference SNR {1 / reference.sigma:.1f}")
-        for cell in CELLS:
-            scan = simulate(reference, cell, seed)
-            for method, estimate in chosen.items():
-                rows.append({"scan": name, "cell": cell.name, "method": method, **judge(estimate(scan, where), truth, where)})
-                typer.echo(f"  {cell.name:14} {method:14} " + "  ".join(f"{k} {v:.3f}" for k, v in list(rows[-1].items())[3:]))
+        trials = [(cell.name, simulate(reference, cell, seed), truth) for cell in CELLS]
         if real and len(acquisition.gradients) >= 15:
-            chosen_volumes, rest = subset_directions(acquisition.gradients, 6)
-            scan = Scan.of(acquisition.subset(chosen_volumes), reference)
+            few, rest = subset_directions(acquisition.gradients, 6)
             fuller = wls_truth(Scan.of(acquisition.subset(rest), reference), where)
+            trials.append((REAL, Scan.of(acquisition.subset(few), reference), fuller))
+        for cell_name, scan, known in trials:
             for method, estimate in chosen.items():
-                rows.append({"scan": name, "cell": "real 6+1 vs rest", "method": method, **judge(estimate(scan, where), fuller, where)})
-                typer.echo(f"  real 6+1       {method:14} " + "  ".join(f"{k} {v:.3f}" for k, v in list(rows[-1].items())[3:]))
+                figures = judge(estimate(scan, where), known, where)
+                rows.append({"scan": name, "cell": cell_name, "method": method, **figures})
+                typer.echo(f"  {cell_name:16} {method:14} " + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()))
     summary = bootstrap(rows)
     output.mkdir(parents=True, exist_ok=True)
     (output / "accuracy.json").write_text(json.dumps({"rows": summary, "scans": rows}, indent=1))

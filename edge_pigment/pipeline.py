@@ -75,7 +75,7 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         InputError: not readable, of another shape, or empty.
     """
     try:
-        values = np.asanyarray(nib.load(path).dataobj)
+        values = np.asanyarray(nib.load(path).dataobj)  # type: ignore[attr-defined]
     except Exception as error:
         why = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(texts.MASK_UNREADABLE.format(path=path, why=why)) from error

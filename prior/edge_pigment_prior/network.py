@@ -70,6 +70,7 @@ class ContextPrior(nn.Module):
         )
         last = self.head[-1]
         assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         nn.init.normal_(last.weight, std=0.01)
         nn.init.zeros_(last.bias)
         diagonal = [row * (row + 3) // 2 for row in range(DIMENSION)]

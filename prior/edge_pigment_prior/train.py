@@ -115,7 +115,7 @@ def train(
     torch.manual_seed(settings.seed)
     shape = {k: getattr(settings, k) for k in ("width", "wide_width", "depth", "head")}
     model, average = ContextPrior(**shape).to(device), ContextPrior(**shape).to(device)
-    model = model.to(memory_format=torch.channels_last)  # a third faster on CPUs
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on CPUs
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=1e-4)
     step = 0
@@ -132,7 +132,8 @@ def train(
     for batch in _batches(settings, references, step, workers):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
-        loss = loss_of(model, *(t.to(device) for t in batch), nu=settings.nu)
+        features, target, mask = (t.to(device) for t in batch)
+        loss = loss_of(model, features, target, mask, settings.nu)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
@@ -164,7 +165,12 @@ def _log(run: Path, step: int, recent: list[float], seconds: float, rate: float)
 
 
 def _save(
-    run: Path, model: ContextPrior, average: ContextPrior, optimiser: torch.optim.Optimizer, step: int, settings: Settings
+    run: Path,
+    model: ContextPrior,
+    average: ContextPrior,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    settings: Settings,
 ) -> None:
     state = {
         "model": model.state_dict(),
