@@ -7,9 +7,9 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import AFFINE_LAS, DIRECTIONS_6, opening
 from typer.testing import CliRunner
 
+from conftest import AFFINE_LAS, DIRECTIONS_6, opening
 from edge_pigment import errors as texts
 from edge_pigment.cli import app
 

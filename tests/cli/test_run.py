@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import opening
 from fake_pipeline import STEPS
 from fake_pipeline import run as fake_run
 from PIL import Image
 from typer.testing import CliRunner
 
+from conftest import opening
 from edge_pigment import errors as texts
 from edge_pigment.cli import app
 from edge_pigment.errors import DeviceError

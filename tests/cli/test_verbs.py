@@ -10,9 +10,9 @@ import types
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import opening
 from typer.testing import CliRunner
 
+from conftest import opening
 from edge_pigment import __version__
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import find_bids, read_acquisition

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import opening
 
+from conftest import opening
 from edge_pigment import errors as texts
 from edge_pigment.errors import InputError
 from edge_pigment.outputs.staging import DESCRIPTION, Staging, check_target, is_ours
