@@ -5,6 +5,7 @@ starts and turned at random; some are left as bad as chance makes them.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,12 @@ class DirectionBank:
             return g / np.linalg.norm(g, axis=1, keepdims=True)
         g = self.bank[n][rng.integers(len(self.bank[n]))]
         return g @ random_rotation(rng).T
+
+
+@cache
+def direction_bank(seed: int) -> DirectionBank:
+    """The bank of a seed; making one takes a second."""
+    return DirectionBank(seed)
 
 
 def random_scheme(rng: np.random.Generator, bank: DirectionBank) -> Scheme:

@@ -19,7 +19,7 @@ from edge_pigment.physics.host import HostBackend
 from edge_pigment_prior.network import ContextPrior, student_nll
 from edge_pigment_prior.patches import draw_example
 from edge_pigment_prior.references import Reference
-from edge_pigment_prior.schemes import DirectionBank
+from edge_pigment_prior.schemes import direction_bank
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
@@ -56,7 +56,7 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         heads = [r.name.split("_")[0] for r in references]
         size /= [np.sqrt(heads.count(h)) for h in heads]
         self.chances = size / size.sum()
-        self.bank = DirectionBank(seed)
+        self.bank = direction_bank(seed)
 
     def __len__(self) -> int:
         return self.length

@@ -1,0 +1,50 @@
+"""Training: reproducible, resumable after a kill, and never gone on with under other settings."""
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="the workshop extra is not installed")
+
+from test_patches import striped
+
+from edge_pigment_prior import train as training
+from edge_pigment_prior.train import CHECKPOINT, LOG, Settings, load_network, train
+
+SETTINGS = Settings(steps=4, batch=1, width=8, wide_width=4, depth=1, head=8)
+
+
+def weights(run):
+    return load_network(run / CHECKPOINT)[0].state_dict()
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
+    references = [striped([3, -2, 1.5])]
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(training, "LOG_EVERY", 1)
+    train(references, tmp_path / "whole", SETTINGS, workers=0, progress=False)
+
+    def save_and_die(*arguments):
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    save = training._save
+    monkeypatch.setattr(training, "_save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        train(references, tmp_path / "killed", SETTINGS, workers=0, progress=False)
+    monkeypatch.setattr(training, "_save", save)
+    train(references, tmp_path / "killed", SETTINGS, workers=0, progress=False)
+
+    whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    for name, tensor in whole.items():
+        assert torch.equal(tensor, killed[name]), name
+    losses = [[json.loads(line)["loss"] for line in (tmp_path / r / LOG).open()] for r in ("whole", "killed")]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == SETTINGS.steps
+
+
+def test_other_settings_need_another_folder(tmp_path):
+    references = [striped([0, 0, 1])]
+    train(references, tmp_path, Settings(steps=1, batch=1, width=8, wide_width=4, depth=1, head=8), "cpu", 0, False)
+    with pytest.raises(ValueError, match="other settings"):
+        train(references, tmp_path, SETTINGS, workers=0, progress=False)

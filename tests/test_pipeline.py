@@ -1,0 +1,142 @@
+"""The whole run on a simulated scan of the digital head, judged by the known truth."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from edge_pigment import errors as texts
+from edge_pigment.acquisition import Acquisition
+from edge_pigment.errors import DeviceError, InputError
+from edge_pigment.gradients import GradientTable
+from edge_pigment.phantom import make_phantom
+from edge_pigment.pipeline import STEPS, RunOptions, run
+from edge_pigment.simulate import Noise, Protocol, Shell, simulate_scan
+from edge_pigment.wls import clip_negative, wls
+
+SCALARS = ("FA", "MD", "AD", "RD", "S0")
+
+
+@pytest.fixture(scope="module")
+def scan():
+    protocol = Protocol(voxel=(3.0, 3.0, 4.0), shells=(Shell(b=1000.0, directions=6),), b0=1)
+    return simulate_scan(make_phantom(2.5).subject, protocol, Noise(snr=12), seed=1)
+
+
+@pytest.fixture(scope="module")
+def acquisition(scan):
+    return Acquisition(scan.signal, GradientTable(scan.bvals, scan.bvecs), scan.affine)
+
+
+@pytest.fixture(scope="module")
+def result(acquisition):
+    return run(acquisition, RunOptions(threads=2))
+
+
+def test_every_map_is_there_finite_and_zero_outside_the_mask(result):
+    expected = {*SCALARS, *(f"{name}_sd" for name in SCALARS), "tensor", "V1", "V1_sd"}
+    assert expected | {"novelty", "datashare", "residual"} == set(result.maps)
+    for name, image in result.maps.items():
+        assert image.shape[:3] == result.mask.shape, name
+        assert np.all(np.isfinite(image)), name
+        assert not image[~result.mask].any(), name
+    for name in SCALARS:
+        assert np.all(result.maps[f"{name}_sd"][result.mask] > 0)
+    np.testing.assert_allclose(np.linalg.norm(result.maps["V1"][result.mask], axis=-1), 1, atol=1e-3)
+    assert np.all(result.maps["AD"] >= result.maps["RD"] - 1e-9)
+
+
+def test_the_maps_are_nearer_to_the_truth_than_weighted_least_squares(scan, result):
+    truth, where = scan.truth, result.mask & (scan.truth.brain > 0.5)
+    y = np.moveaxis(scan.signal, -1, 0)[:, where].T
+    D = clip_negative(wls(y, scan.bvals / 1000, scan.bvecs))
+    eigenvalues = np.linalg.eigvalsh(D[..., [0, 3, 4, 3, 1, 5, 4, 5, 2]].reshape(-1, 3, 3))
+    MD = eigenvalues.mean(-1)
+    FA = np.sqrt(1.5 * np.sum((eigenvalues - MD[:, None]) ** 2, -1) / np.maximum(np.sum(eigenvalues**2, -1), 1e-12))
+    ours_FA, ours_MD = result.maps["FA"][where], result.maps["MD"][where] * 1000
+    assert np.abs(ours_FA - truth.FA[where]).mean() < 0.6 * np.abs(FA - truth.FA[where]).mean()
+    assert np.abs(ours_MD - truth.MD[where]).mean() < 0.9 * np.abs(MD - truth.MD[where]).mean()
+    tract = where & (truth.FA > 0.3)
+    cosine = np.abs(np.sum(result.maps["V1"][tract] * truth.V1[tract], -1))
+    assert np.degrees(np.median(np.arccos(np.clip(cosine, 0, 1)))) < 20
+
+
+def test_the_result_does_not_depend_on_the_thread_count(acquisition, result):
+    one = run(acquisition, RunOptions(threads=1))
+    for name, image in result.maps.items():
+        scale = np.abs(image).max()
+        # the network's sums may be ordered otherwise; the kernels' are not
+        np.testing.assert_allclose(one.maps[name], image, atol=2e-3 * scale, err_msg=name)
+
+
+def test_the_unit_of_the_image_does_not_matter(acquisition, result):
+    scaled = Acquisition(acquisition.signal * 517.0, acquisition.gradients, acquisition.affine)
+    again = run(scaled, RunOptions(threads=2))
+    np.testing.assert_allclose(again.maps["FA"], result.maps["FA"], atol=2e-3)
+    np.testing.assert_allclose(again.maps["S0"], result.maps["S0"] * 517.0, rtol=1e-2, atol=1)
+
+
+def test_steps_are_told_in_order(acquisition):
+    told = []
+    run(acquisition, RunOptions(threads=2), lambda name, share: told.append((name, share)))
+    names = [name for name, _ in told]
+    assert tuple(dict.fromkeys(names)) == STEPS
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert 0 <= shares[0] <= shares[-1] <= 1
+
+
+def test_provenance_says_what_was_done(result):
+    p = result.provenance
+    assert p["Protocol"]["Volumes"] == 7
+    assert len(p["Bundle"]["SHA256"]) == 64
+    assert "CPUExecutionProvider" in p["Device"]["Network"]
+    assert p["Device"]["Kernels"].startswith("host")
+    assert p["Noise"]["Sigma"] > 0
+    assert {"summarise", "context prior", "adapt", "maps", "total"} <= set(p["Seconds"])
+
+
+def test_a_flipped_gradient_axis_is_warned_of(scan):
+    protocol = Protocol(voxel=(3.0, 3.0, 3.0), shells=(Shell(b=1000.0, directions=30),), b0=2)
+    good = simulate_scan(make_phantom(2.5).subject, protocol, Noise(snr=25), seed=2)
+    right = Acquisition(good.signal, GradientTable(good.bvals, good.bvecs), good.affine)
+    assert not run(right).warnings
+    wrong = Acquisition(good.signal, GradientTable(good.bvals, good.bvecs * [-1, 1, 1]), good.affine)
+    assert any("fibres continue clearly better" in w for w in run(wrong).warnings)
+
+
+def test_measurements_that_are_not_finite_have_no_weight(acquisition):
+    signal = acquisition.signal.copy(order="F")
+    centre = tuple(n // 2 for n in signal.shape[:3])
+    signal[(*centre, 3)] = np.nan
+    signal[(*centre[:2], centre[2] + 1, slice(None))] = np.nan
+    maps = run(Acquisition(signal, acquisition.gradients, acquisition.affine)).maps
+    assert all(np.all(np.isfinite(image)) for image in maps.values())
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_sigma_that_is_none_is_refused(acquisition, sigma):
+    with pytest.raises(InputError, match="not a positive number"):
+        run(acquisition, RunOptions(sigma=sigma))
+
+
+def test_masks_are_checked(acquisition, tmp_path):
+    shape = acquisition.signal.shape[:3]
+    path = tmp_path / "mask.nii.gz"
+
+    def refuse(image, message):
+        nib.save(nib.Nifti1Image(image, acquisition.affine), path)
+        with pytest.raises(InputError, match=message):
+            run(acquisition, RunOptions(mask=path))
+
+    refuse(np.zeros(shape, np.uint8), "holds no voxel with signal")
+    refuse(np.ones((3, 3, 3), np.uint8), "Resample the mask")
+    path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="cannot be read"):
+        run(acquisition, RunOptions(mask=path))
+
+
+def test_a_device_that_is_not_there_is_never_replaced_silently(acquisition):
+    with pytest.raises(DeviceError, match="--device cuda cannot be had"):
+        run(acquisition, RunOptions(device="cuda"))
+    with pytest.raises(InputError, match=texts.DEVICE_UNKNOWN.split("{")[0]):
+        run(acquisition, RunOptions(device="tpu"))
