@@ -102,6 +102,13 @@ NO_B0 = (
 )
 NO_DIFFUSION_WEIGHTING = "No volume is diffusion-weighted: the largest b-value is {largest:g} s/mm²."
 
+# --- the check of the gradient table by tract coherence ---
+FRAME_DOUBTFUL = (
+    "The gradient directions seem to break the BIDS/FSL rule: fibres continue clearly better with the "
+    "components (x, y, z) of the .bvec file taken as {best}. Directions (V1, tensor) are then wrong; FA and MD are not. Check "
+    "the .bvec file."
+)
+
 # --- BIDS ---------------------------------------------------------------------------------------------------
 BIDS_FOLDER_MISSING = "There is no folder at {path}."
 BIDS_NO_SUBJECTS = "{path} holds no sub-<label> folder, so it is not a BIDS dataset."
@@ -176,8 +183,11 @@ MASK_FAILED = (
     "your own with --mask."
 )
 
-
+# --- compiled kernels ---------------------------------------------------------------------------------------
 HOST_LIBRARY_MISSING = (
-    "the compiled kernels are not at {path}: install edge-pigment with pip where a C++ compiler (g++ or clang++) is"
+    "The compiled kernels do not load from {path} ({why}). Install edge-pigment with pip on this machine, with a "
+    "C++ compiler (g++ or clang++)."
 )
-HOST_ISA_UNKNOWN = "{variable}={wanted}: no such instruction set here; unset it, or choose from: {available}"
+HOST_ISA_UNKNOWN = (
+    "{variable}={wanted}: this machine has no such instruction set. Unset it, or choose from: {available}."
+)

@@ -1,7 +1,7 @@
 """What a backend does: the three kernels of the tensor model, on arrays of voxels.
 
-Structure of arrays: each coordinate's voxels lie together, as an image's volumes do, so that neighbouring lanes or
-threads read neighbouring words. All arrays are float32 and C-contiguous; V voxels, N measurements.
+Structure of arrays: each coordinate's voxels lie together, as an image's volumes do, so that neighbouring lanes
+or threads read neighbouring words. All arrays are float32 and C-contiguous; V voxels, N measurements.
 """
 
 from typing import NamedTuple, Protocol

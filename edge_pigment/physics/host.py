@@ -1,16 +1,16 @@
 """The kernels on a CPU: ctypes around the library that `setup.py` compiles from `kernels/`.
 
-The width is chosen at run time: the library holds the kernels for several instruction sets (SSE2, AVX2, AVX-512 on
-x86-64; NEON on aarch64) and takes the widest that the machine has. The environment variable EDGE_PIGMENT_ISA names
-another one ('sse2', 'avx2', ...), for tests. Results differ between them in rounding only, and not at all between
-numbers of threads.
+The width is chosen at run time: the library holds the kernels for several instruction sets (SSE2, AVX2, AVX-512
+on x86-64; NEON on aarch64) and takes the widest that the machine has. The environment variable EDGE_PIGMENT_ISA
+names another one ('sse2', 'avx2', ...), for tests. Results differ between them in rounding only, and not at all
+between numbers of threads.
 """
 
 import ctypes
 import os
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,6 @@ LIBRARY: Final = Path(__file__).with_name("_host.so")
 ISA_VARIABLE: Final = "EDGE_PIGMENT_ISA"
 _LABELS: Final = {"sse2": "SSE2", "avx2": "AVX2", "avx512": "AVX-512", "neon": "NEON", "generic": "generic"}
 _OUT_OF_MEMORY: Final = 2
-_Pointer = ctypes.c_void_p
 
 
 @cache
@@ -34,14 +33,20 @@ def _library() -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(LIBRARY))
     except OSError as error:
-        raise errors.DeviceError(errors.HOST_LIBRARY_MISSING.format(path=LIBRARY)) from error
-    head = [ctypes.c_char_p, ctypes.c_int, ctypes.c_long]  # isa, threads, V
-    library.ep_isa.argtypes, library.ep_isa.restype = [ctypes.c_int], ctypes.c_char_p
-    library.ep_chosen.argtypes, library.ep_chosen.restype = [ctypes.c_char_p], ctypes.c_char_p
-    library.ep_summarise.argtypes = [*head, ctypes.c_int, *[_Pointer] * 7]
-    library.ep_adapt.argtypes = [*head, ctypes.c_int, ctypes.c_int, ctypes.c_float, *[_Pointer] * 10]
-    library.ep_moments.argtypes = [*head, *[_Pointer] * 3]
-    library.ep_products.argtypes = [*head, ctypes.c_int, *[_Pointer] * 8]
+        raise errors.DeviceError(errors.HOST_LIBRARY_MISSING.format(path=LIBRARY, why=error)) from error
+    text, integer, pointer = ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p
+    voxels = (text, integer, ctypes.c_long)  # instruction set, threads, V
+    signatures: dict[str, tuple[type[ctypes._SimpleCData[Any]], ...]] = {
+        "ep_isa": (integer,),
+        "ep_chosen": (text,),
+        "ep_summarise": (*voxels, integer, *[pointer] * 7),
+        "ep_adapt": (*voxels, integer, integer, ctypes.c_float, *[pointer] * 10),
+        "ep_moments": (*voxels, *[pointer] * 3),
+        "ep_products": (*voxels, integer, *[pointer] * 8),
+    }
+    for name, types in signatures.items():
+        getattr(library, name).argtypes = types
+        getattr(library, name).restype = text if name in ("ep_isa", "ep_chosen") else integer
     return library
 
 
@@ -51,7 +56,8 @@ def instruction_sets() -> tuple[str, ...]:
     Raises:
         DeviceError: the library is not there.
     """
-    library, names = _library(), []
+    library = _library()
+    names: list[str] = []
     while name := library.ep_isa(len(names)):
         names.append(name.decode())
     return tuple(names)
@@ -78,8 +84,8 @@ class HostBackend:
 
     Raises:
         DeviceError: the library is not there, or EDGE_PIGMENT_ISA names a set that is not.
-        ValueError: from the kernels' methods, where shapes do not fit together or b, bvecs, sigma or the prior are not
-            finite. Measurements may be anything.
+        ValueError: from the kernels' methods, where shapes do not fit together, or b, bvecs, sigma or the prior
+            are not finite or have the wrong sign. Measurements may be anything.
     """
 
     def __init__(self, threads: int | None = None) -> None:
@@ -131,7 +137,8 @@ class HostBackend:
             raise ValueError(f"nu: {nu}, expected a positive number")
         sizes = [(DIMENSION, V), (PACKED, V), (V,), (V,), (2, V)]
         posterior = Posterior(*[np.empty(size, np.float32) for size in sizes])
-        self._run("ep_adapt", V, N, iterations, float(nu), tensor_table(b, bvecs), y, sigma, mean, factor, *posterior)
+        table = tensor_table(b, bvecs)
+        self._run("ep_adapt", V, N, iterations, float(nu), table, y, sigma, mean, factor, *posterior)
         return posterior
 
     def moments(self, mode: Array, factor: Array) -> Array:
@@ -160,6 +167,8 @@ def _measurements(y: Array, b: Array, bvecs: Array, sigma: Array) -> tuple[Array
     sigma = _checked("sigma", sigma, (V,))
     _finite("b", b)
     _finite("bvecs", bvecs)
+    if N and b.min() < 0:
+        raise ValueError("b: negative")
     if V and not (sigma.min() > 0 and sigma.max() < np.inf):
         raise ValueError("sigma: not everywhere a positive number")
     return y, b, bvecs, sigma

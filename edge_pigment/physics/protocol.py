@@ -15,8 +15,10 @@ from edge_pigment.physics.tensor import quadratic_form
 
 Array = NDArray[np.float32]
 
-QUARTIC = ("xxxx", "yyyy", "zzzz", "xxxy", "xxxz", "xyyy", "yyyz", "xzzz", "yzzz", "xxyy", "xxzz", "yyzz",
-           "xxyz", "xyyz", "xyzz")  # fmt: skip
+QUARTIC = (
+    "xxxx", "yyyy", "zzzz", "xxxy", "xxxz", "xyyy", "yyyz", "xzzz", "yzzz", "xxyy", "xxzz", "yyzz",
+    "xxyz", "xyyz", "xyzz",
+)  # fmt: skip
 """The monomials of degree four in the components of g, in the order in which the kernels sum them."""
 NEGLIGIBLE = 1e-6
 """Directions of θ that the protocol measures less than this, relative to the best measured one, are not measured."""
@@ -25,7 +27,8 @@ NEGLIGIBLE = 1e-6
 class SummaryBasis(NamedTuple):
     """Coordinates φ of θ = mean + basis φ in which the summary's normal equations are well conditioned.
 
-    table (N, 8): x · basis and x · mean, per measurement; basis (7, 7); mean (7,).
+    table (N, 36), per measurement: x' = x · basis (7), x · mean, and x' x'ᵀ, a packed lower triangle (28); basis
+    (7, 7); mean (7,).
     """
 
     table: Array
@@ -42,7 +45,7 @@ def tensor_table(b: ArrayLike, bvecs: ArrayLike) -> Array:
     """
     b = np.asarray(b, float)[:, None]
     g = dict(zip("xyz", np.asarray(bvecs, float).T, strict=True))
-    quartic = np.stack([g[i] * g[j] * g[k] * g[m] for i, j, k, m in QUARTIC], axis=-1)
+    quartic = np.stack([np.prod([g[axis] for axis in monomial], axis=0) for monomial in QUARTIC], axis=-1)
     return np.ascontiguousarray(np.concatenate([-b * quadratic_form(bvecs), b**2 * quartic], axis=1), np.float32)
 
 
@@ -64,7 +67,9 @@ def summary_basis(b: ArrayLike, bvecs: ArrayLike) -> SummaryBasis:
     basis = prior_sd[:, None] * Vt.T
     measured = np.zeros(len(PRIOR_MEAN), bool)
     measured[: len(singular)] = singular > NEGLIGIBLE * max(singular.max(initial=0), 1e-30)
-    table = np.concatenate([np.where(measured, X @ basis, 0), (X @ PRIOR_MEAN)[:, None]], axis=1)
+    x = np.where(measured, X @ basis, 0)
+    rows, columns = np.tril_indices(len(PRIOR_MEAN))
+    table = np.concatenate([x, (X @ PRIOR_MEAN)[:, None], x[:, rows] * x[:, columns]], axis=1)
     return SummaryBasis(
         np.ascontiguousarray(table, np.float32),
         np.ascontiguousarray(basis, np.float32),

@@ -45,9 +45,7 @@ def to_matrix(six: ArrayLike) -> Float:
 def from_matrix(matrix: ArrayLike) -> Float:
     """(..., 3, 3) symmetric -> (..., 6) in the order xx yy zz xy xz yz."""
     m = np.asarray(matrix, float)
-    return np.stack(
-        [m[..., 0, 0], m[..., 1, 1], m[..., 2, 2], m[..., 0, 1], m[..., 0, 2], m[..., 1, 2]], axis=-1
-    )
+    return np.stack([m[..., 0, 0], m[..., 1, 1], m[..., 2, 2], m[..., 0, 1], m[..., 0, 2], m[..., 1, 2]], axis=-1)
 
 
 def diffusivity(z: ArrayLike) -> Float:
@@ -95,9 +93,7 @@ def log_jacobian(z: ArrayLike, b: ArrayLike, bvecs: ArrayLike) -> Float:
     u = np.einsum("vij,nj->vni", to_matrix(np.asarray(z, float)[:, 1:]), g)
     gx, gy, gz = g.T
     ux, uy, uz = np.moveaxis(u, -1, 0)
-    slope = np.stack(
-        [ux * gx, uy * gy, uz * gz, ux * gy + uy * gx, ux * gz + uz * gx, uy * gz + uz * gy], axis=-1
-    )
+    slope = np.stack([ux * gx, uy * gy, uz * gz, ux * gy + uy * gx, ux * gz + uz * gx, uy * gz + uz * gy], axis=-1)
     attenuation = -2 * np.asarray(b, float)[:, None] * slope
     return np.concatenate([np.ones((*attenuation.shape[:2], 1)), attenuation], axis=-1)
 

@@ -30,7 +30,8 @@ template <class T> EP_FN void prepare(Prior<T>& prior) {
     EP_UNROLL for (int k = 1; k < DIMENSION; ++k) prior.mean[k] = within(prior.mean[k], -MAX_Q, MAX_Q);
     EP_UNROLL for (int i = 0; i < DIMENSION; ++i) {
         EP_UNROLL for (int j = 0; j <= i; ++j)
-            prior.L[packed(i, j)] = within(prior.L[packed(i, j)], i == j ? MIN_PRECISION : -MAX_PRECISION, MAX_PRECISION);
+            prior.L[packed(i, j)] =
+                within(prior.L[packed(i, j)], i == j ? MIN_PRECISION : -MAX_PRECISION, MAX_PRECISION);
         prior.inverse_diagonal[i] = 1.0f / prior.L[packed(i, i)];
     }
 }
@@ -60,8 +61,8 @@ template <class T> EP_FN void whiten(const Prior<T>& prior, T (&A)[PACKED]) {
 // The objective and its derivatives at ζ.
 template <class T> struct State {
     T zeta[DIMENSION];
-    T objective, rss, distance, w;        // distance: δ² = |ζ|²
-    T H[PACKED], descent[DIMENSION];      // JᵀJ + w, -∇
+    T objective, rss, distance, w;    // distance: δ² = |ζ|²
+    T H[PACKED], descent[DIMENSION];  // JᵀJ + w, -∇
 };
 
 template <class T>

@@ -75,7 +75,7 @@ enum Status { DONE = 0, NO_SUCH_ISA = 1, OUT_OF_MEMORY = 2 };
 // Runs work(first, last, scratch) over all voxels, the caller's thread among `threads`.
 template <class Work> int in_chunks(long V, int N, int threads, Work work) {
     const long chunks = (V + CHUNK - 1) / CHUNK;
-    const std::size_t bytes = (std::size_t(TILES) * std::size_t(N > 0 ? N : 1) * MAX_WIDTH * sizeof(float) + 63) / 64 * 64;
+    const std::size_t bytes = sizeof(float) * TILES * MAX_WIDTH * std::size_t(N > 0 ? N : 1);  // a multiple of 64
     std::atomic<long> next{0};
     std::atomic<int> status{DONE};
     auto worker = [&]() {
@@ -118,8 +118,8 @@ EP_EXPORT const char* ep_chosen(const char* isa) {
     return choice ? choice->name : nullptr;
 }
 
-EP_EXPORT int ep_summarise(const char* isa, int threads, long V, int N, const float* table, const float* basis, const float* mean,
-                 const float* y, const float* sigma, float* theta, float* sd) {
+EP_EXPORT int ep_summarise(const char* isa, int threads, long V, int N, const float* table, const float* basis,
+                           const float* mean, const float* y, const float* sigma, float* theta, float* sd) {
     const Choice* choice = find(isa);
     if (choice == nullptr) return NO_SUCH_ISA;
     const SummariseTask task = {V, N, table, basis, mean, y, sigma, theta, sd};
@@ -128,13 +128,13 @@ EP_EXPORT int ep_summarise(const char* isa, int threads, long V, int N, const fl
     });
 }
 
-EP_EXPORT int ep_adapt(const char* isa, int threads, long V, int N, int iterations, float nu, const float* table, const float* y,
-             const float* sigma, const float* mean, const float* factor, float* mode, float* posterior_factor,
-             float* residual, float* distance, float* share) {
+EP_EXPORT int ep_adapt(const char* isa, int threads, long V, int N, int iterations, float nu, const float* table,
+                       const float* y, const float* sigma, const float* mean, const float* factor, float* mode,
+                       float* posterior_factor, float* residual, float* distance, float* share) {
     const Choice* choice = find(isa);
     if (choice == nullptr) return NO_SUCH_ISA;
-    const AdaptTask task = {V,    N,      iterations, nu,   table,            y,        sigma,
-                            mean, factor, mode,       posterior_factor, residual, distance, share};
+    const AdaptTask task = {V,    N,    iterations,       nu,       table,    y,    sigma, mean, factor,
+                            mode, posterior_factor, residual, distance, share};
     return in_chunks(V, N, threads, [&](long first, long last, float* scratch) {
         choice->variant->adapt(task, first, last, scratch);
     });
@@ -150,8 +150,9 @@ EP_EXPORT int ep_moments(const char* isa, int threads, long V, const float* mode
 }
 
 // For tests and the benchmark only.
-EP_EXPORT int ep_products(const char* isa, int threads, long V, int N, const float* table, const float* y, const float* sigma,
-                const float* z, float* residual, float* rss, float* gradient, float* information) {
+EP_EXPORT int ep_products(const char* isa, int threads, long V, int N, const float* table, const float* y,
+                          const float* sigma, const float* z, float* residual, float* rss, float* gradient,
+                          float* information) {
     const Choice* choice = find(isa);
     if (choice == nullptr) return NO_SUCH_ISA;
     const ProductsTask task = {V, N, table, y, sigma, z, residual, rss, gradient, information};

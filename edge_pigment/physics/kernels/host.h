@@ -33,7 +33,7 @@ struct ProductsTask {
 };
 
 // Each works on voxels first..last-1, first a multiple of the width. scratch: TILES * N * width floats, 64-aligned.
-constexpr int TILES = 3;
+constexpr int TILES = 4;
 constexpr int MAX_WIDTH = 16;
 
 struct Variant {

@@ -35,7 +35,8 @@ void run_summarise(const SummariseTask& task, long first, long last, float* scra
         const Lanes sigma = sigma_of(task.sigma, v, count);
         fill_tile(task.N, task.V, task.y, v, count, 1.0f / sigma, y);
         Lanes theta[DIMENSION], sd[DIMENSION];
-        summarise(task.N, task.table, task.basis, task.mean, y, logarithm(sigma), y + task.N, y + 2 * task.N, theta, sd);
+        summarise(task.N, task.table, task.basis, task.mean, y, logarithm(sigma), y + task.N,
+                  y + 2 * task.N, y + 3 * task.N, theta, sd);
         for (int k = 0; k < DIMENSION; ++k) {
             store(task.theta + k * task.V + v, theta[k], count);
             store(task.sd + k * task.V + v, sd[k], count);
@@ -100,10 +101,9 @@ void run_products(const ProductsTask& task, long first, long last, float* scratc
         for (int k = 0; k < DIMENSION; ++k) store(task.gradient + k * task.V + v, gradient[k], count);
         store(task.rss + v, sums.rss, count);
         if (task.residual) {
-            Lanes D[LINEAR];
-            diffusivity(q, D);
+            const Theta2<Lanes> theta = in_bits(q);
             for (int n = 0; n < task.N; ++n) {
-                const Lanes r = misfit(y[n], log_signal(q.log_s0, D, task.table + n * ROW)).residual;
+                const Lanes r = misfit(y[n], signal(theta, task.table + n * ROW)).residual;
                 store(task.residual + n * task.V + v, r, count);
             }
         }

@@ -128,21 +128,25 @@ template <class T> EP_FN T magnitude(T x) { return as_float(as_int(x) & 0x7fffff
 // The constant of 1.5 * 2^23: adding it rounds a small float to an integer, left in the low bits of the sum.
 constexpr float ROUND = 12582912.0f;
 
-// e^x. Cephes' expf (S. Moshier, netlib), relative error 2e-7; x is clipped below to where the result is
-// a normal number, and above to more than any signal in units of its noise, so that the fourth power is finite.
-template <class T> EP_FN T exponential(T x) {
-    x = within(x, -87.0f, 32.0f);
-    const T shifted = x * 1.44269504089f + ROUND;
-    const T n = shifted - ROUND;
-    const T r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts, the first exact in few bits
-    T p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
-    return as_float(as_int(p) + (as_int(shifted) << 23));  // times 2^n
+// 2^x, relative error 2e-7 (a minimax fit on [-½, ½] and a shift of the exponent). x is clipped below to where the
+// result is a normal number, and above to more than any signal in units of its noise, so that its fourth power is
+// finite.
+template <class T> EP_FN T power_of_two(T x) {
+    x = within(x, -125.0f, 46.0f);
+    const T shifted = x + ROUND;
+    const T f = x - (shifted - ROUND);
+    T p = f * 1.32646749e-3f + 9.67151113e-3f;
+    p = p * f + 5.55073395e-2f;
+    p = p * f + 2.40222424e-1f;
+    p = p * f + 6.93147004e-1f;
+    p = p * f + 1.0f;
+    return as_float(as_int(p) + (as_int(shifted) << 23));
 }
+
+constexpr float LOG2_E = 1.44269504089f;
+
+// e^x for |x| < 30
+template <class T> EP_FN T exponential(T x) { return power_of_two(x * LOG2_E); }
 
 // log x for normal x > 0. Cephes' logf, relative error 1e-7.
 template <class T> EP_FN T logarithm(T x) {

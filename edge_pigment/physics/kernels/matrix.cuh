@@ -36,7 +36,8 @@ template <class T> EP_FN void cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIM
 }
 
 // x = L⁻¹ x, in place; the first `from` elements of x are zero.
-template <class T> EP_FN void solve_lower(const T (&L)[PACKED], const T (&inverse_diagonal)[DIMENSION], T (&x)[DIMENSION], int from = 0) {
+template <class T>
+EP_FN void solve_lower(const T (&L)[PACKED], const T (&inverse_diagonal)[DIMENSION], T (&x)[DIMENSION], int from = 0) {
     EP_UNROLL for (int i = 0; i < DIMENSION; ++i) {
         if (i < from) continue;
         T sum = x[i];
@@ -47,7 +48,8 @@ template <class T> EP_FN void solve_lower(const T (&L)[PACKED], const T (&invers
 }
 
 // x = L⁻ᵀ x, in place.
-template <class T> EP_FN void solve_upper(const T (&L)[PACKED], const T (&inverse_diagonal)[DIMENSION], T (&x)[DIMENSION]) {
+template <class T>
+EP_FN void solve_upper(const T (&L)[PACKED], const T (&inverse_diagonal)[DIMENSION], T (&x)[DIMENSION]) {
     EP_UNROLL for (int i = DIMENSION - 1; i >= 0; --i) {
         T sum = x[i];
         EP_UNROLL for (int k = DIMENSION - 1; k > i; --k) sum -= L[packed(k, i)] * x[k];
@@ -90,8 +92,9 @@ template <class T> struct Principal {
 
 template <class T> EP_FN Principal<T> principal(Symmetric3<T> A) {
     const T mean = (A.xx + A.yy + A.zz) * 0.33333333333f;
-    const T scale = maximum(maximum(maximum(magnitude(A.xx), magnitude(A.yy)), maximum(magnitude(A.zz), magnitude(A.xy))),
-                            maximum(maximum(magnitude(A.xz), magnitude(A.yz)), all<T>(1e-18f)));
+    const T diagonal = maximum(magnitude(A.xx), maximum(magnitude(A.yy), magnitude(A.zz)));
+    const T across = maximum(magnitude(A.xy), maximum(magnitude(A.xz), magnitude(A.yz)));
+    const T scale = maximum(maximum(diagonal, across), all<T>(1e-18f));
     const T unit = 1.0f / scale;
     // B: the deviatoric part, of order 1
     Symmetric3<T> B = {(A.xx - mean) * unit, (A.yy - mean) * unit, (A.zz - mean) * unit,

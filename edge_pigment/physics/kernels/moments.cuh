@@ -7,7 +7,10 @@ namespace EP_NAMESPACE {
 
 constexpr int SCALARS = 4;  // FA MD AD RD
 constexpr int MOMENTS = 20;
-constexpr float RADIUS = 4.0f, CENTRE_WEIGHT = 0.5f, POINT_WEIGHT = 0.5f / 12.0f, VARIANCE_FACTOR = 8.0f / 6.0f;
+constexpr float RADIUS = 4.0f;  // of the twelve outer points, in scales of the posterior
+constexpr float CENTRE_WEIGHT = 0.5f;
+constexpr float POINT_WEIGHT = (1.0f - CENTRE_WEIGHT) / 12.0f;
+constexpr float VARIANCE_FACTOR = 8.0f / 6.0f;  // of a Student's t with 8 degrees of freedom
 
 template <class T> struct Scalars {
     T value[SCALARS];
@@ -24,13 +27,20 @@ template <class T> EP_FN Scalars<T> scalars(const T (&z)[DIMENSION]) {
     const T mean = trace * 0.33333333333f;
     const T off = D[3] * D[3] + D[4] * D[4] + D[5] * D[5];
     const T norm2 = D[0] * D[0] + D[1] * D[1] + D[2] * D[2] + 2.0f * off;
-    const T spread = (D[0] - mean) * (D[0] - mean) + (D[1] - mean) * (D[1] - mean) + (D[2] - mean) * (D[2] - mean) + 2.0f * off;
+    const T x = D[0] - mean, y = D[1] - mean, w = D[2] - mean;
+    const T spread = x * x + y * y + w * w + 2.0f * off;
     s.value[0] = square_root(1.5f * spread / maximum(norm2, all<T>(1e-12f)));
     s.value[1] = mean;
     s.value[2] = first.value;
     s.value[3] = 0.5f * (trace - first.value);
     s.axis = first.axis;
     return s;
+}
+
+// A + w v vᵀ
+template <class T> EP_FN Symmetric3<T> plus(const Symmetric3<T>& A, const Vector3<T>& v, float w) {
+    return {A.xx + w * v.x * v.x, A.yy + w * v.y * v.y, A.zz + w * v.z * v.z,
+            A.xy + w * v.x * v.y, A.xz + w * v.x * v.z, A.yz + w * v.y * v.z};
 }
 
 // e^v - 1 for v >= 0
@@ -44,8 +54,8 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) inverse_diagonal[k] = 1.0f / factor[packed(k, k)];
 
     const Scalars<T> centre = scalars(mode);
-    T sum[SCALARS] = {}, sum2[SCALARS] = {}, D[LINEAR] = {};
-    Symmetric3<T> dyadic = {};
+    T sum[SCALARS] = {}, sum2[SCALARS] = {}, D[LINEAR] = {};  // of the outer points; scalars relative to the centre
+    Symmetric3<T> dyadic = plus(Symmetric3<T>{}, centre.axis, CENTRE_WEIGHT);
     for (int j = 1; j < DIMENSION; ++j) {
         // row j of the inverse of the factor's lower right block: a column of a square root of the covariance
         T offset[DIMENSION];
@@ -53,7 +63,7 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
         // L⁻ᵀ e_j, with the row and column of log S0 left out
         EP_UNROLL for (int i = DIMENSION - 1; i >= 1; --i) {
             T rest = offset[i];
-            EP_UNROLL for (int k = DIMENSION - 1; k > i; --k) rest = rest - factor[packed(k, i)] * offset[k];
+            EP_UNROLL for (int k = DIMENSION - 1; k > i; --k) rest -= factor[packed(k, i)] * offset[k];
             offset[i] = rest * inverse_diagonal[i];
         }
         for (int side = 0; side < 2; ++side) {
@@ -64,13 +74,11 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
             const Scalars<T> s = scalars(point);
             EP_UNROLL for (int k = 0; k < SCALARS; ++k) {
                 const T difference = s.value[k] - centre.value[k];
-                sum[k] = sum[k] + difference;
-                sum2[k] = sum2[k] + difference * difference;
+                sum[k] += difference;
+                sum2[k] += difference * difference;
             }
-            EP_UNROLL for (int k = 0; k < LINEAR; ++k) D[k] = D[k] + s.D[k];
-            const Vector3<T> v = s.axis;
-            dyadic = {dyadic.xx + v.x * v.x, dyadic.yy + v.y * v.y, dyadic.zz + v.z * v.z,
-                      dyadic.xy + v.x * v.y, dyadic.xz + v.x * v.z, dyadic.yz + v.y * v.z};
+            EP_UNROLL for (int k = 0; k < LINEAR; ++k) D[k] += s.D[k];
+            dyadic = plus(dyadic, s.axis, POINT_WEIGHT);
         }
     }
     EP_UNROLL for (int k = 0; k < SCALARS; ++k) {
@@ -84,17 +92,13 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) half[k] = all<T>(k == 0 ? 1.0f : 0.0f);
     solve_lower(factor, inverse_diagonal, half);
     T variance = T{};
-    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) variance = variance + half[k] * half[k];
-    variance = variance * VARIANCE_FACTOR;
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) variance += half[k] * half[k];
+    variance *= VARIANCE_FACTOR;
     const T log_s0 = within(mode[0] + 0.5f * variance, -MAX_LOG_S0, MAX_LOG_S0);
     out[4] = exponential(log_s0);
     out[9] = out[4] * square_root(exponential_minus_1(minimum(variance, all<T>(MAX_LOG_S0))));
 
-    const Vector3<T> c = centre.axis;
-    const Principal<T> axis = principal(Symmetric3<T>{
-        CENTRE_WEIGHT * c.x * c.x + POINT_WEIGHT * dyadic.xx, CENTRE_WEIGHT * c.y * c.y + POINT_WEIGHT * dyadic.yy,
-        CENTRE_WEIGHT * c.z * c.z + POINT_WEIGHT * dyadic.zz, CENTRE_WEIGHT * c.x * c.y + POINT_WEIGHT * dyadic.xy,
-        CENTRE_WEIGHT * c.x * c.z + POINT_WEIGHT * dyadic.xz, CENTRE_WEIGHT * c.y * c.z + POINT_WEIGHT * dyadic.yz});
+    const Principal<T> axis = principal(dyadic);
     out[16] = axis.axis.x;
     out[17] = axis.axis.y;
     out[18] = axis.axis.z;

@@ -8,8 +8,8 @@
 
 namespace EP_NAMESPACE {
 
-// A row of the summary's table: x · basis (7), then x · mean.
-constexpr int SUMMARY_ROW = DIMENSION + 1;
+// A row of the summary's table: x' = x · basis (7), x · mean, and the products x' x'ᵀ, a packed lower triangle.
+constexpr int SUMMARY_ROW = DIMENSION + 1 + PACKED;
 constexpr float FLOOR = 0.5f;
 constexpr int STEPS = 2;
 
@@ -26,34 +26,52 @@ template <class T> EP_FN T log_precision(T y, T log_s) {
     return select(y == y, S2 * S2 / (S2 + 1.0f), T{});
 }
 
+// One weighted least-squares step: the normal equations' matrix H and right-hand side, from phi's weights or, in the
+// first step, from those of the measurements themselves. `targets` (N) holds log y, corrected; `weights` and `pulls`
+// (N) are room for a CPU, which has too few registers for all sums in one pass.
+template <bool FIRST, class T>
+EP_FN void normal_equations(int n_rows, const float* table, const T* y, T log_sigma, const T* targets, T* weights,
+                            T* pulls, const T (&phi)[DIMENSION], T (&H)[PACKED], T (&rhs)[DIMENSION]) {
+    EP_UNROLL for (int k = 0; k < PACKED; ++k) H[k] = T{};
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) rhs[k] = T{};
+    for (int n = 0; n < n_rows; ++n) {
+        const float* x = table + n * SUMMARY_ROW;
+        T log_s = targets[n];
+        if (!FIRST) {
+            log_s = all<T>(x[DIMENSION]);
+            EP_UNROLL for (int k = 0; k < DIMENSION; ++k) log_s += phi[k] * x[k];
+            log_s = within(log_s, -MAX_LOG_S0, MAX_LOG_S0);
+        }
+        const T weight = log_precision(y[n], log_s - log_sigma);
+        const T pull = weight * (targets[n] - x[DIMENSION]);
+#if defined(__CUDACC__)
+        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) rhs[k] += pull * x[k];
+        EP_UNROLL for (int k = 0; k < PACKED; ++k) H[k] += weight * x[DIMENSION + 1 + k];
+#else
+        weights[n] = weight;
+        pulls[n] = pull;
+#endif
+    }
+#if !defined(__CUDACC__)
+    weighted_sums<DIMENSION, SUMMARY_ROW>(n_rows, pulls, table, rhs);
+    weighted_sums<10, SUMMARY_ROW>(n_rows, weights, table + DIMENSION + 1, H);
+    weighted_sums<9, SUMMARY_ROW>(n_rows, weights, table + DIMENSION + 11, H + 10);
+    weighted_sums<9, SUMMARY_ROW>(n_rows, weights, table + DIMENSION + 20, H + 19);
+#endif
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) H[packed(k, k)] += 1.0f;  // the prior
+}
+
 // basis (7, 7) and mean (7): θ = mean + basis φ. log_sigma: the log of the unit of y. On return theta and sd.
-// `weights` and `targets` (N) are room for a CPU's tiles.
 template <class T>
 EP_FN void summarise(int n_rows, const float* table, const float* basis, const float* mean, const T* y, T log_sigma,
-                     T* weights, T* targets, T (&theta)[DIMENSION], T (&sd)[DIMENSION]) {
-    T phi[DIMENSION], H[PACKED], inverse_diagonal[DIMENSION];
-    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) phi[k] = T{};
+                     T* targets, T* weights, T* pulls, T (&theta)[DIMENSION], T (&sd)[DIMENSION]) {
+    T phi[DIMENSION] = {}, H[PACKED], rhs[DIMENSION], inverse_diagonal[DIMENSION];
+    for (int n = 0; n < n_rows; ++n) targets[n] = log_corrected(y[n]) + log_sigma;
     for (int step = 0; step < STEPS; ++step) {
-        T rhs[DIMENSION] = {};
-        EP_UNROLL for (int k = 0; k < PACKED; ++k) H[k] = T{};
-        for (int n = 0; n < n_rows; ++n) {
-            const float* x = table + n * SUMMARY_ROW;
-            const T target = log_corrected(y[n]);
-            T log_s = target;
-            if (step > 0) {
-                log_s = all<T>(x[DIMENSION]);
-                EP_UNROLL for (int k = 0; k < DIMENSION; ++k) log_s = log_s + phi[k] * x[k];
-                log_s = within(log_s, -MAX_LOG_S0, MAX_LOG_S0) - log_sigma;
-            }
-            const T weight = log_precision(y[n], log_s);
-            const T pull = weight * ((target + log_sigma) - x[DIMENSION]);
-            EP_UNROLL for (int k = 0; k < DIMENSION; ++k) rhs[k] = rhs[k] + pull * x[k];
-            EP_UNROLL for (int i = 0; i < DIMENSION; ++i) {
-                const T wx = weight * x[i];
-                EP_UNROLL for (int j = 0; j <= i; ++j) H[packed(i, j)] = H[packed(i, j)] + wx * x[j];
-            }
-        }
-        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) H[packed(k, k)] = H[packed(k, k)] + 1.0f;
+        if (step == 0)
+            normal_equations<true>(n_rows, table, y, log_sigma, targets, weights, pulls, phi, H, rhs);
+        else
+            normal_equations<false>(n_rows, table, y, log_sigma, targets, weights, pulls, phi, H, rhs);
         cholesky(H, inverse_diagonal);
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) phi[k] = rhs[k];
         solve_lower(H, inverse_diagonal, phi);
@@ -67,7 +85,7 @@ EP_FN void summarise(int n_rows, const float* table, const float* basis, const f
         }
         theta[i] = sum;
         solve_lower(H, inverse_diagonal, half);  // |L⁻¹ basisᵢ|² is the variance of θᵢ
-        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) variance = variance + half[k] * half[k];
+        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) variance += half[k] * half[k];
         sd[i] = square_root(variance);
     }
 }

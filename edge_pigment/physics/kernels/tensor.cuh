@@ -22,7 +22,9 @@ template <class T> struct Latent {
     T log_s0, a, b, c, d, e, f;  // Qxx Qyy Qzz Qxy Qxz Qyz
 };
 
-template <class T> EP_FN Latent<T> latent(const T (&z)[DIMENSION]) { return {z[0], z[1], z[2], z[3], z[4], z[5], z[6]}; }
+template <class T> EP_FN Latent<T> latent(const T (&z)[DIMENSION]) {
+    return {z[0], z[1], z[2], z[3], z[4], z[5], z[6]};
+}
 
 // D = Q²
 template <class T> EP_FN void diffusivity(const Latent<T>& q, T (&D)[LINEAR]) {
@@ -44,24 +46,35 @@ template <class T> EP_FN void pull_back(const Latent<T>& q, const T (&v)[LINEAR]
     out[5] = 2.0f * q.f * (v[1] + v[2]) + q.e * v[3] + q.d * v[4] + (q.b + q.c) * v[5];
 }
 
-// log S of one measurement; theta in units of σ.
-template <class T> EP_FN T log_signal(T log_s0, const T (&D)[LINEAR], const float* row) {
-    T sum = log_s0;
-    EP_UNROLL for (int k = 0; k < LINEAR; ++k) sum += D[k] * row[k];
-    return sum;
-}
-
-// A measurement against the model's mean magnitude √(S² + σ²) (Gudbjartsson & Patz 1995), everything in units of σ.
-template <class T> struct Misfit {
-    T residual, slope;  // y - m and ∂m/∂ log S; both 0 where y is unknown (NaN)
+// θ in bits instead of nats, which spares each measurement's signal a conversion.
+template <class T> struct Theta2 {
+    T log2_s0, D[LINEAR];
 };
 
-template <class T> EP_FN Misfit<T> misfit(T y, T log_s) {
-    const T S = exponential(log_s);
+template <class T> EP_FN Theta2<T> in_bits(const Latent<T>& q) {
+    Theta2<T> theta;
+    diffusivity(q, theta.D);
+    theta.log2_s0 = q.log_s0 * LOG2_E;
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) theta.D[k] *= LOG2_E;
+    return theta;
+}
+
+// S0 exp(-b gᵀDg)
+template <class T> EP_FN T signal(const Theta2<T>& theta, const float* row) {
+    T log2_s = theta.log2_s0;
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) log2_s += theta.D[k] * row[k];
+    return power_of_two(log2_s);
+}
+
+// A measurement against the model's mean magnitude m = √(S² + σ²) (Gudbjartsson & Patz 1995), in units of σ.
+template <class T> struct Misfit {
+    T residual, slope;  // y - m, 0 where y is unknown (NaN), and ∂m/∂ log S
+};
+
+template <class T> EP_FN Misfit<T> misfit(T y, T S) {
     const T S2 = S * S;
     const T m = square_root(S2 + 1.0f);
-    const auto known = y == y;
-    return {select(known, y - m, T{}), select(known, S2 / m, T{})};
+    return {select(y == y, y - m, T{}), S2 / m};
 }
 
 // What least squares needs of the measurements, in θ: Σ r², Jᵀr and (if HESSIAN) JᵀJ. Packed with the monomials of
@@ -73,12 +86,13 @@ template <class T> struct Products {
 };
 
 #if !defined(__CUDACC__)
-// sums[k] += Σ_n weight[n] * table[n][offset + k]: K sums at a time, as many as stay in registers.
-template <int K, class T> EP_FN void weighted_sums(int n_rows, const T* weight, const float* table, T* sums) {
+// sums[k] = Σ_n weight[n] * table[n][k], a row being STRIDE long: K sums at a time, as many as stay in registers.
+template <int K, int STRIDE, class T>
+EP_FN void weighted_sums(int n_rows, const T* weight, const float* table, T* sums) {
     T sum[K] = {};
     for (int n = 0; n < n_rows; ++n) {
         const T w = weight[n];
-        EP_UNROLL for (int k = 0; k < K; ++k) sum[k] += w * table[n * ROW + k];
+        EP_UNROLL for (int k = 0; k < K; ++k) sum[k] += w * table[n * STRIDE + k];
     }
     EP_UNROLL for (int k = 0; k < K; ++k) sums[k] = sum[k];
 }
@@ -88,21 +102,23 @@ template <int K, class T> EP_FN void weighted_sums(int n_rows, const T* weight, 
 // `tile` (N) is room for the weights on a CPU, which has too few registers for all sums in one pass.
 template <bool HESSIAN, class T>
 EP_FN void products(int n_rows, const float* table, const T* y, const Latent<T>& q, T* tile, Products<T>& out) {
-    T D[LINEAR];
-    diffusivity(q, D);
+    const Theta2<T> theta = in_bits(q);
     T rss = T{}, gradient[DIMENSION] = {}, total = T{};
+#if defined(__CUDACC__)
+    EP_UNROLL for (int k = 0; k < ROW; ++k) out.information[1 + k] = T{};
+#endif
     for (int n = 0; n < n_rows; ++n) {
         const float* row = table + n * ROW;
-        const Misfit<T> fit = misfit(y[n], log_signal(q.log_s0, D, row));
-        rss = rss + fit.residual * fit.residual;
+        const Misfit<T> fit = misfit(y[n], signal(theta, row));
+        rss += fit.residual * fit.residual;
         const T pull = fit.slope * fit.residual;
-        gradient[0] = gradient[0] + pull;
-        EP_UNROLL for (int k = 0; k < LINEAR; ++k) gradient[1 + k] = gradient[1 + k] + pull * row[k];
+        gradient[0] += pull;
+        EP_UNROLL for (int k = 0; k < LINEAR; ++k) gradient[1 + k] += pull * row[k];
         if (HESSIAN) {
-            const T weight = fit.slope * fit.slope;
-            total = total + weight;
+            const T weight = select(y[n] == y[n], fit.slope * fit.slope, T{});
+            total += weight;
 #if defined(__CUDACC__)
-            EP_UNROLL for (int k = 0; k < ROW; ++k) out.information[1 + k] = out.information[1 + k] + weight * row[k];
+            EP_UNROLL for (int k = 0; k < ROW; ++k) out.information[1 + k] += weight * row[k];
 #else
             tile[n] = weight;
 #endif
@@ -110,8 +126,8 @@ EP_FN void products(int n_rows, const float* table, const T* y, const Latent<T>&
     }
 #if !defined(__CUDACC__)
     if (HESSIAN) {
-        weighted_sums<11>(n_rows, tile, table, out.information + 1);
-        weighted_sums<10>(n_rows, tile, table + 11, out.information + 12);
+        weighted_sums<11, ROW>(n_rows, tile, table, out.information + 1);
+        weighted_sums<10, ROW>(n_rows, tile, table + 11, out.information + 12);
     }
 #endif
     out.information[0] = total;
@@ -120,7 +136,8 @@ EP_FN void products(int n_rows, const float* table, const T* y, const Latent<T>&
 }
 
 // Jᵀr with respect to z.
-template <class T> EP_FN void gradient_in_latent(const Latent<T>& q, const Products<T>& from, T (&gradient)[DIMENSION]) {
+template <class T>
+EP_FN void gradient_in_latent(const Latent<T>& q, const Products<T>& from, T (&gradient)[DIMENSION]) {
     T by_D[LINEAR], by_Q[LINEAR];
     EP_UNROLL for (int k = 0; k < LINEAR; ++k) by_D[k] = from.gradient[1 + k];
     pull_back(q, by_D, by_Q);
