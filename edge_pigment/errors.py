@@ -43,8 +43,7 @@ IMAGE_NOT_4D = (
     "b-value and direction. Give the 4D series as the scanner or dcm2niix made it."
 )
 IMAGE_NOT_REAL = (
-    "{path} holds {dtype} values; magnitudes are needed. Of a complex scan give the magnitude part "
-    "(*_part-mag_dwi)."
+    "{path} holds {dtype} values; magnitudes are needed. Of a complex scan give the magnitude part (*_part-mag_dwi)."
 )
 IMAGE_WITHOUT_SIGNAL = "{path} holds no signal: every voxel has the same value, or none is a finite number."
 VOLUMES_WITHOUT_SIGNAL = (
@@ -63,8 +62,7 @@ VOXELS_NOT_FINITE = "{path} holds {count} values that are not finite numbers; th
 
 # --- gradient table -----------------------------------------------------------------------------------------
 GRADIENT_FILE_MISSING = (
-    "No {kind} file: looked for {looked}. Put it beside the image under the image's name, or give it with "
-    "--{kind}."
+    "No {kind} file: looked for {looked}. Put it beside the image under the image's name, or give it with --{kind}."
 )
 GRADIENT_FILE_UNREADABLE = "{path} is not a table of numbers separated by spaces, tabs or commas: {why}."
 BVEC_SHAPE = (
@@ -103,10 +101,10 @@ NO_B0 = (
 NO_DIFFUSION_WEIGHTING = "No volume is diffusion-weighted: the largest b-value is {largest:g} s/mm²."
 
 # --- the check of the gradient table by tract coherence ---
-FRAME_DOUBTFUL = (
-    "The gradient directions seem to break the BIDS/FSL rule: fibres continue clearly better with the "
-    "components (x, y, z) of the .bvec file taken as {best}. Directions (V1, tensor) are then wrong; FA and MD are not. Check "
-    "the .bvec file."
+SIGNS_DOUBTFUL = (
+    "The gradient directions seem to break the BIDS/FSL rule: fibres continue clearly better with the {best} "
+    "components negated. FA and MD do not depend on that, but V1 and the tensor do. Check the .bvec file, and "
+    "negate its {best} row if that is so."
 )
 
 # --- BIDS ---------------------------------------------------------------------------------------------------
@@ -122,8 +120,7 @@ BUNDLE_MISSING = (
 )
 BUNDLE_HASH = "The bundle at {path} is damaged: {files} does not match SHA256SUMS. Copy or install it again."
 BUNDLE_SCHEMA = (
-    "The bundle at {path} has schema version {found}; this edge-pigment knows up to {known}. Upgrade "
-    "edge-pigment."
+    "The bundle at {path} has schema version {found}; this edge-pigment knows up to {known}. Upgrade edge-pigment."
 )
 BUNDLE_MANIFEST = "The manifest of the bundle at {path} is not usable: {why}. Export the bundle again."
 BUNDLE_CONTRACT = (
@@ -134,13 +131,9 @@ BUNDLE_FLAVOUR = "The bundle at {path} has no {flavour} flavour; it has: {have}.
 
 # --- running ------------------------------------------------------------------------------------------------
 MASK_UNREADABLE = "The mask {path} cannot be read as a NIfTI image: {why}."
-MASK_SHAPE = (
-    "The mask {path} has shape {found}; the scan has {expected}. Resample the mask to the scan's grid."
-)
+MASK_SHAPE = "The mask {path} has shape {found}; the scan has {expected}. Resample the mask to the scan's grid."
 MASK_EMPTY = "The mask {path} holds no voxel with signal. Give a mask of this scan, or leave --mask out."
-SIGMA_NOT_POSITIVE = (
-    "--sigma {sigma} is not a positive number; it is the noise's sd in the unit of the image."
-)
+SIGMA_NOT_POSITIVE = "--sigma {sigma} is not a positive number; it is the noise's sd in the unit of the image."
 NO_BRAIN = "No brain was found: no voxel of the b=0 image has signal. Check the image, or give --mask."
 DEVICE_UNKNOWN = "The device {device!r} is not known; choose auto, cpu or cuda."
 CUDA_UNAVAILABLE = "--device cuda cannot be had: {why}. Use --device cpu, or --device auto."
@@ -163,9 +156,7 @@ UNEXPECTED = (
 OPTION_NEEDS_FOLDER = "{option} selects from a BIDS folder, and {path} is not a folder."
 OPTION_NEEDS_FILE = "{option} belongs to one scan, and {path} is a folder; give the scan itself."
 OPTION_OUT_OF_RANGE = "{option} must be {expected}, not {value}."
-NAMES_COLLIDE = (
-    "{first} and {second} would have results of the same name. Run them one by one into two folders."
-)
+NAMES_COLLIDE = "{first} and {second} would have results of the same name. Run them one by one into two folders."
 SETTINGS_UNREADABLE = "The settings {path} cannot be read as JSON: {why}."
 SETTINGS_WRONG = "The setting {where} makes no sense: {why}."
 WORKSHOP_MISSING = (
@@ -191,3 +182,36 @@ HOST_LIBRARY_MISSING = (
 HOST_ISA_UNKNOWN = (
     "{variable}={wanted}: this machine has no such instruction set. Unset it, or choose from: {available}."
 )
+
+# --- the quality of a scan (volumes and slices count from 0) ------------------------------------------------
+VOLUMES_OUTLYING = "Volume {volumes} is of another brightness than its like ({percent} %)."
+LEAVE_VOLUMES_OUT = "Leave it out of the image, .bval and .bvec, and run again."
+TOO_FEW_WITHOUT = "Without it only {kept} independent directions (six are needed) or no b=0 would be left."
+ADC_IMPLAUSIBLE = (
+    "The mean diffusivity of the brain comes out as {adc:.2f} x 10⁻³ mm²/s, which no brain has: b=0 and "
+    "diffusion-weighted volumes are of different brightness, or the b-values are wrong."
+)
+SLICES_DROPPED = "Signal dropout or a spike in {count} slice(s) (volume/slice: {places}); maps are wrong in these slices."
+VOLUMES_SWAPPED = (
+    "Volumes {pairs} seem to be exchanged: the scan makes more sense the other way round (by "
+    "{lead:.0f} standard errors). FA and directions are wrong; check the order of volumes against .bvec."
+)
+MOVED = "The head moved by {mm:.1f} mm ({degrees:.1f} degrees) between volumes (most: volume {volumes})."
+MOVED_TOO_FAR = "Different tissue lies in one voxel's measurements."
+MOVED_SOMEWHAT = "Register the volumes before use; edges and thin tracts are blurred."
+SNR_TOO_LOW = "The b=0 image has an SNR of {snr:.1f}: the maps are mostly the prior's."
+SNR_LOW = "The b=0 image has an SNR of {snr:.1f}: FA leans on the prior; see the maps of sd and data share."
+MASK_VOLUME = (
+    "The brain mask holds {ml:.0f} ml, which no brain has ({low:.0f} to {high:.0f}). Check it, or give one with --mask."
+)
+FEW_DIRECTIONS = (
+    "The directions determine {rank} of a tensor's 6 elements: the rest of FA and of the fibres' direction comes from "
+    "the prior, as the map of data share shows."
+)
+DIRECTIONS_UNEVEN = (
+    "The directions are unevenly spread (condition number {condition:.0f}): one part of the tensor is hardly measured."
+)
+WITHOUT_B0 = "There is no b=0 volume: the signal without diffusion weighting comes from the prior."
+ONE_B0 = "There is one b=0 volume; a fault in it cannot be told from the anatomy, save a wrong brightness."
+ONE_SHELL = "One b-value: a tensor can be found, kurtosis and NODDI cannot."
+NO_SPARE_DIRECTIONS = "Six directions: no measurement is left to check another by."

@@ -24,11 +24,13 @@ from edge_pigment.physics.backend import Backend
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.prior.bundle import load_bundle
 from edge_pigment.prior.context import ContextSession
+from edge_pigment.quality import assess
+from edge_pigment.quality.residuals import residual_z
 from edge_pigment.trust import NOVEL
 
-STEPS = ("mask", "noise", "summarise", "context prior", "adapt", "maps")
+STEPS = ("mask", "noise", "summarise", "context prior", "adapt", "maps", "quality")
 """In order; `progress` is called with each when it starts."""
-_WEIGHTS = (0.05, 0.08, 0.05, 0.6, 0.15, 0.07)
+_WEIGHTS = (0.05, 0.08, 0.05, 0.57, 0.15, 0.07, 0.03)
 """Rough shares of the time, for progress bars only."""
 
 
@@ -85,6 +87,19 @@ def read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     if not mask.any():
         raise InputError(texts.MASK_EMPTY.format(path=path))
     return mask
+
+
+def describe_protocol(acquisition: Acquisition) -> dict[str, Any]:
+    """A scan's protocol as provenance, pictures and plans tell it."""
+    table = acquisition.gradients
+    return {
+        "Volumes": len(table),
+        "Shells": [{"b": float(shell.bval), "Volumes": len(shell.indices)} for shell in table.shells],
+        "BVals": [round(float(b), 1) for b in table.bvals],
+        "Directions": [[round(float(v), 4) for v in g] for g in table.bvecs],
+        "VoxelSize": [round(float(v), 4) for v in acquisition.voxel_size],
+        "Shape": [int(n) for n in acquisition.signal.shape[:3]],
+    }
 
 
 def run(
@@ -150,18 +165,20 @@ def run(
     if convention.warning:
         warnings.append(convention.warning)
     seconds["maps"] = time.perf_counter() - t
+
+    step("quality")
+    t = time.perf_counter()
+    m = measurements
+    residual = residual_z(m.y, adapted.posterior.mode, m.b, m.bvecs, m.sigma)
+    quality = assess(acquisition, mask, m, adapted.summary.theta, residual, convention)
+    warnings += quality.warnings
+    seconds["quality"] = time.perf_counter() - t
     seconds["total"] = time.perf_counter() - began
 
-    table = acquisition.gradients
     provenance = {
         "Software": {"edge-pigment": __version__, "Python": platform.python_version(), "NumPy": np.__version__},
         "Bundle": {"Name": bundle.manifest.name, "Version": bundle.manifest.version, "SHA256": bundle.hash},
-        "Protocol": {
-            "Volumes": len(table),
-            "Shells": [{"b": float(s.bval), "Volumes": len(s.indices)} for s in table.shells],
-            "VoxelSize": [round(float(v), 4) for v in acquisition.voxel_size],
-            "Shape": [int(n) for n in shape],
-        },
+        "Protocol": describe_protocol(acquisition),
         "Noise": {
             "Sigma": sigma,
             "SNRb0": measurements.scale / sigma,
@@ -171,6 +188,7 @@ def run(
         "MaskFrom": "brain_mask" if options.mask is None else str(options.mask),
         "Novel": float(np.mean(voxels["novelty"] > NOVEL)),
         "GradientConvention": convention.as_dict(),
+        "Quality": quality.as_dict(),
         "Device": {"Kernels": backend.name, "Network": session.device},
         "Seconds": {k: round(v, 4) for k, v in seconds.items()},
     }

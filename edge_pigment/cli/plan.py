@@ -8,7 +8,6 @@ from edge_pigment.cli.console import print_json, say
 from edge_pigment.cli.job import Job
 
 if TYPE_CHECKING:
-    from edge_pigment.acquisition import Acquisition
     from edge_pigment.prior.bundle import Bundle
 
 
@@ -20,7 +19,7 @@ def tell(job: Job) -> None:
         DeviceError: the device does not work here.
     """
     from edge_pigment.outputs.bids import planned_files
-    from edge_pigment.pipeline import choose_backend
+    from edge_pigment.pipeline import choose_backend, describe_protocol
     from edge_pigment.prior.bundle import load_bundle
 
     options = job.options
@@ -32,7 +31,7 @@ def tell(job: Job) -> None:
         plans.append(
             {
                 "scan": path,
-                "protocol": _protocol(acquisition),
+                "protocol": describe_protocol(acquisition),
                 "estimated": [what for what in ("mask", "sigma") if getattr(options, what) is None],
                 "mask": options.mask,
                 "sigma": options.sigma,
@@ -48,16 +47,6 @@ def tell(job: Job) -> None:
     for plan in plans:
         _print(plan, prior)
     typer.echo("Nothing was written (--dry-run).")
-
-
-def _protocol(acquisition: "Acquisition") -> dict[str, Any]:
-    table = acquisition.gradients
-    return {
-        "Volumes": len(table),
-        "Shells": [{"b": shell.bval, "Volumes": len(shell.indices)} for shell in table.shells],
-        "VoxelSize": acquisition.voxel_size,
-        "Shape": acquisition.signal.shape[:3],
-    }
 
 
 def _print(plan: dict[str, Any], prior: "Bundle") -> None:

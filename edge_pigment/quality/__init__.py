@@ -1,0 +1,157 @@
+"""Whether a scan is fit for use: measures that need no truth, the warnings they give, and the verdict.
+
+`levels` finds volumes and slices of another brightness, `swaps` volumes in the wrong order, `motion` a head that
+moved, `protocol` what cannot be identified; the gradient frame is `gradients.check_convention`'s. None of them trusts
+a fit that the fault itself could bend: with six directions and one b=0 there is no residual to look at.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pigment import errors as texts
+from edge_pigment.acquisition import Acquisition
+from edge_pigment.adapt import Measurements
+from edge_pigment.gradients import Convention
+from edge_pigment.physics.backend import Array
+from edge_pigment.quality.levels import Levels, measure_levels
+from edge_pigment.quality.motion import Motion, measure_motion
+from edge_pigment.quality.protocol import Identifiability, identify
+from edge_pigment.quality.swaps import Swap, find_swap
+from edge_pigment.quality.verdict import Verdict, judge
+
+SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 400.0, 2200.0
+"""A newborn's brain, and the largest adult's with its fluid and membranes. The lower bound counts only for scans that
+cover a head (COVERAGE_MM)."""
+COVERAGE_MM = 100.0
+"""Extent of the image along its shortest axis, beyond which the whole brain should be in it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Quality:
+    """What was measured of a scan, and what follows."""
+
+    levels: Levels
+    swap: Swap
+    motion: Motion
+    identifiability: Identifiability
+    convention: Convention
+    snr: float
+    mask_ml: float
+    mask_doubts: tuple[str, ...]
+    residual: NDArray[np.float64]
+    """(N,) robust z of each volume's residual; see `residual_z`."""
+    directions_left: int
+    """Independent directions (6 at most) without the outlying volumes."""
+    b0_left: int
+    slices: int
+    """Slices of all volumes together."""
+    seconds: float
+    verdict: Verdict = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verdict", judge(self))
+
+    @property
+    def rotation(self) -> float:
+        """Degrees, the largest of any volume; 0 where nothing was compared."""
+        return float(np.nanmax(np.append(np.abs(self.motion.rotation).ravel(), 0.0)))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """For the user; the frame's and the mask's own warnings are told by who found them."""
+        told = {self.convention.warning, *self.mask_doubts}
+        return tuple(reason for reason in self.verdict.reasons if reason not in told)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the provenance; volumes and slices count from 0."""
+        return {
+            "Verdict": self.verdict.level,
+            "Reasons": list(self.verdict.reasons),
+            "Volumes": {
+                "Outliers": list(self.levels.outliers),
+                "LogLevel": _rounded(self.levels.gain),
+                "ResidualZ": _rounded(self.residual),
+                "Exchanged": [list(pair) for pair in self.swap.pairs] if self.swap.found else [],
+                "ExchangeLeadInStandardErrors": round(self.swap.lead, 1),
+                "ExchangeUndecidable": self.swap.undecidable,
+            },
+            "DroppedSlices": [{"Volume": n, "Slice": z} for n, z in self.levels.dropped],
+            "MotionMm": {
+                "Largest": _or_none(self.motion.largest),
+                "PerVolume": _rounded(self.motion.displacement),
+                "Translation": [_rounded(row) for row in self.motion.translation],
+                "RotationDegrees": [_rounded(row) for row in self.motion.rotation],
+            },
+            "BrainADC": _or_none(self.levels.adc * 1e-3, 6),
+            "SNRb0": round(self.snr, 2),
+            "MaskMl": round(self.mask_ml, 1),
+            "Protocol": {
+                "Rank": self.identifiability.rank,
+                "ConditionNumber": _or_none(self.identifiability.condition),
+                "Limits": list(self.identifiability.limits),
+            },
+            "Seconds": round(self.seconds, 3),
+        }
+
+
+def assess(
+    acquisition: Acquisition,
+    mask: NDArray[np.bool_],
+    measurements: Measurements,
+    theta: Array,
+    residual: Array,
+    convention: Convention,
+) -> Quality:
+    """Measure a scan's quality and judge it.
+
+    Args:
+        acquisition: the scan.
+        mask: (X, Y, Z) the brain.
+        measurements: of the mask's V voxels.
+        theta: (7, V) least-squares summary.
+        residual: (N,) robust z of each volume's residual, from `residual_z`.
+        convention: verdict on the gradient frame.
+    """
+    began = time.perf_counter()
+    m, table = measurements, acquisition.gradients
+    sigma = float(m.sigma[0])
+    levels = measure_levels(m.y, m.mask, table, sigma)
+    swap = find_swap(m.y, theta[1:], m.mask, table, sigma)
+    motion = measure_motion(acquisition, mask, levels.outliers)
+    kept = np.setdiff1d(np.arange(len(table)), levels.outliers)
+    left = table.subset(kept)
+    ml = float(mask.sum() * np.prod(acquisition.voxel_size) / 1000)
+    return Quality(
+        levels=levels,
+        swap=swap,
+        motion=motion,
+        identifiability=identify(table),
+        convention=convention,
+        snr=1 / sigma,
+        mask_ml=ml,
+        mask_doubts=_mask_doubts(ml, acquisition),
+        residual=np.asarray(residual, float),
+        directions_left=identify(left).rank if not left.is_b0.all() else 0,
+        b0_left=int(left.is_b0.sum()),
+        slices=acquisition.signal.shape[2] * len(table),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _mask_doubts(ml: float, acquisition: Acquisition) -> tuple[str, ...]:
+    extent = np.array(acquisition.signal.shape[:3]) * acquisition.voxel_size
+    if ml > LARGEST_BRAIN_ML or (ml < SMALLEST_BRAIN_ML and extent.min() > COVERAGE_MM):
+        return (texts.MASK_VOLUME.format(ml=ml, low=SMALLEST_BRAIN_ML, high=LARGEST_BRAIN_ML),)
+    return ()
+
+
+def _rounded(values: NDArray[np.float64]) -> list[float | None]:
+    return [_or_none(float(v)) for v in values]
+
+
+def _or_none(value: float, digits: int = 2) -> float | None:
+    return round(float(value), digits) if np.isfinite(value) else None

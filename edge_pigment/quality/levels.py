@@ -1,0 +1,126 @@
+"""Signal levels: volumes and slices that are darker or brighter than their like.
+
+The mean log level of a slice is compared with that of the same slice in the other volumes of the shell. The brain as a
+whole is nearly isotropic, so volumes of one shell have nearly the same level; what is left of anisotropy grows with
+b. Nothing is fitted, so that with as many measurements as unknowns a bad volume cannot bend what it is judged by.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pigment.gradients import GradientTable
+from edge_pigment.physics.backend import Array
+
+Float = NDArray[np.float64]
+
+GAIN = 0.25
+"""Log level (a factor 0.78 or 1.28) by which a volume stands out at b=0. Receivers drift by a few per cent."""
+GAIN_PER_B = 0.08
+"""Added per ms/µm²: the brain's mean tensor is anisotropic, its ADC varies by up to this (in µm²/ms)."""
+DROPOUT = 0.30
+"""Log level by which a slice is darker (a loss of 26 %) or brighter than its neighbours in the same volume: partial
+voluming and anisotropy vary smoothly over slices, by less than 0.15 between neighbours."""
+DROPOUT_ALONE = 1.0
+"""The same, darker only, for a volume without two others of its b: b=0 and weighted volumes differ at the vertex and
+in the ventricles, by up to 0.85 where it is bright and 0.4 where it is dark."""
+LEAST_SLICE_VOXELS, LEAST_SLICE_SHARE = 60, 0.15
+"""Of the mask, and of its largest slice; the level of fewer voxels is not that of a slice."""
+LEAST_LIKE = 3
+"""Volumes of a shell among which one can be told apart."""
+NEIGHBOURS = 2
+"""Slices on either side that a slice is compared with."""
+LOWEST_ADC, HIGHEST_ADC = 0.30, 1.60
+"""µm²/ms, of the brain at the lowest b: healthy adults have 0.6 (b = 2000) to 0.9 (b = 700); outside of these the b=0
+and the weighted volumes do not belong together. A b=0 of half or twice its level moves it by 0.69/b."""
+LARGEST_B_OF_ADC = 2.5
+"""ms/µm²: above, the noise floor and kurtosis take the bounds' meaning away."""
+_TINY = 1e-3
+"""Of the median b=0 signal; keeps the log of a blank slice finite."""
+
+
+class Levels(NamedTuple):
+    """gain (N,) log level of each volume against its like, NaN where it has none; slices (Z, N) the same of slices
+    against their neighbours, NaN where the slice is too small; adc µm²/ms of the brain at the lowest b, or NaN."""
+
+    gain: Float
+    slices: Float
+    adc: float
+    outliers: tuple[int, ...]
+    dropped: tuple[tuple[int, int], ...]
+    """(volume, slice)."""
+
+    @property
+    def adc_is_plausible(self) -> bool:
+        """Whether b=0 and weighted volumes can belong together; true where it cannot be told."""
+        return not (self.adc < LOWEST_ADC or self.adc > HIGHEST_ADC)
+
+
+def measure_levels(y: Array, mask: NDArray[np.bool_], table: GradientTable, sigma: float) -> Levels:
+    """Compare the levels of volumes and of slices.
+
+    Args:
+        y: (N, V) magnitudes, b=0 about 1.
+        mask: (Z, Y, X), of the V voxels.
+        table: of the N volumes.
+        sigma: noise sd in the unit of y.
+    """
+    counts = mask.sum((1, 2))
+    full = np.flatnonzero(counts)
+    starts = np.concatenate([[0], np.cumsum(counts[full])[:-1]])
+    total = np.zeros((len(counts), len(y)))
+    for n, volume in enumerate(y):
+        total[full, n] = np.add.reduceat(np.nan_to_num(volume), starts, dtype=np.float64)
+    mean = total / np.maximum(counts, 1)[:, None]
+    # the floor of magnitudes: E y is about √(S² + σ²)
+    log = np.log(np.sqrt(np.maximum(mean**2 - sigma**2, (0.5 * sigma) ** 2) + _TINY**2))
+    large = counts >= max(LEAST_SLICE_VOXELS, LEAST_SLICE_SHARE * counts.max())
+    if not large.any():
+        large = counts == counts.max()
+    gain = np.full(len(y), np.nan)
+    common = np.median(log - np.median(log[large], axis=0), axis=1)
+    shape = np.empty_like(log)
+    lowest, highest = np.full(len(y), -DROPOUT_ALONE), np.full(len(y), np.inf)
+    for group in groups(table):
+        reference = np.median(log[:, group], axis=1) if len(group) >= LEAST_LIKE else common
+        shape[:, group] = log[:, group] - reference[:, None]
+        if len(group) >= LEAST_LIKE:
+            lowest[group], highest[group] = -DROPOUT, DROPOUT
+        if len(group) > 1:
+            like = np.median(log[:, group], axis=1)
+            gain[group] = np.median((log[:, group] - like[:, None])[large], axis=0)
+    slices = _against_neighbours(shape, large)
+    b = table.bvals * 1e-3
+    outliers = np.flatnonzero(np.abs(gain) > GAIN + GAIN_PER_B * b)
+    # two volumes that differ are both half as far from their mean
+    for group in groups(table):
+        if len(group) == 2 and np.ptp(gain[group]) > GAIN + GAIN_PER_B * b[group[0]]:
+            outliers = np.union1d(outliers, group)
+    dropped = [(int(n), int(z)) for z, n in np.argwhere((slices < lowest) | (slices > highest))]
+    return Levels(gain, slices, _adc(log[large], table), tuple(int(n) for n in outliers), tuple(sorted(dropped)))
+
+
+def groups(table: GradientTable) -> list[NDArray[np.intp]]:
+    """Volumes that should look alike: those of b=0, and those of each shell."""
+    b0 = np.flatnonzero(table.is_b0)
+    return ([b0] if len(b0) else []) + [shell.indices for shell in table.shells]
+
+
+def _against_neighbours(shape: Float, large: NDArray[np.bool_]) -> Float:
+    """Each slice's log level against the median of its neighbours', per volume; NaN where there are none."""
+    found = np.full(shape.shape, np.nan)
+    where = np.flatnonzero(large)
+    for z in where:
+        near = where[(np.abs(where - z) <= NEIGHBOURS) & (where != z)]
+        if len(near):
+            found[z] = shape[z] - np.median(shape[near], axis=0)
+    return found
+
+
+def _adc(log: Float, table: GradientTable) -> float:
+    shells = table.shells
+    if not table.is_b0.any() or not shells or shells[0].bval > 1e3 * LARGEST_B_OF_ADC:
+        return float("nan")
+    lost = np.median(log[:, table.is_b0], axis=1) - np.median(log[:, shells[0].indices], axis=1)
+    return float(np.median(lost)) / (shells[0].bval * 1e-3)
