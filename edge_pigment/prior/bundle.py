@@ -63,6 +63,14 @@ class Manifest(_Strict):
     accuracy: list[dict[str, Any]]
     limits: tuple[str, ...]
     minimum_versions: dict[str, str]
+    calibration: dict[str, Any] | None = None
+    """Hash, size and sources of the set that the ranges of 8-bit flavours were taken from."""
+    gate: dict[str, dict[str, float]] = {}
+    """Flavour -> largest error on maps against fp32, by kind; gate.json has every scan."""
+    refused: tuple[str, ...] = ()
+    """Flavours that were asked for and that the gate did not let in."""
+    quantised_layers: dict[str, tuple[str, ...]] = {}
+    """8-bit flavour -> layers in 8 bits; the others stay in float, by the table in gate.json."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,9 @@ class Bundle:
         if m.accuracy:
             lines += ["", "Measured"]
             lines += ["  " + ", ".join(f"{k} {_shown(v)}" for k, v in row.items()) for row in m.accuracy]
+        if m.gate:
+            lines += ["", "Flavours against fp32, on maps (largest error over the verification scans)"]
+            lines += [f"  {f}: " + ", ".join(f"{k} {v:.2g}" for k, v in worst.items()) for f, worst in m.gate.items()]
         lines += ["", "Limits"] + [f"  - {limit}" for limit in m.limits]
         return "\n".join(lines)
 

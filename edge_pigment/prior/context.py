@@ -3,6 +3,8 @@
 The session runs on ONNX Runtime's CPU provider, which is named, so that no other is ever taken silently.
 """
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
@@ -15,22 +17,35 @@ from edge_pigment.prior.features import to_stack, voxel_features, with_neighbour
 
 SLICES_AT_ONCE = 4
 """Bounds the activations' memory; the result does not depend on it."""
+PROVIDER = "CPUExecutionProvider"
+"""Named, and the only one given, so that ONNX Runtime cannot choose."""
 INPUT = "features"
 OUTPUTS = ("mean", "precision_factor")
 
 
 class ContextSession:
-    """The network of a bundle, ready to run."""
+    """The network of a bundle, ready to run.
+
+    Args:
+        bundle: opened, so checked.
+        threads: of the CPU; None for all of them.
+        flavour: one of the bundle's; nothing else is taken in its place.
+
+    Raises:
+        BundleError: the bundle lacks the flavour.
+    """
 
     def __init__(self, bundle: Bundle, threads: int | None = None, flavour: str = "fp32") -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         self.flavour = flavour
-        self._session = ort.InferenceSession(
-            str(bundle.model(flavour)), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        self._session = _open(bundle.model(flavour), threads)
+
+    @classmethod
+    def of_file(cls, path: Path, threads: int | None = None, flavour: str = "fp32") -> "ContextSession":
+        """A network that is in no bundle yet: for the gate that decides whether it will be."""
+        session = cls.__new__(cls)
+        session.flavour = flavour
+        session._session = _open(path, threads)
+        return session
 
     @property
     def device(self) -> str:
@@ -69,6 +84,17 @@ class ContextSession:
                         target[channel, done : done + count] = image[:, channel][inside]
             done += count
         return mean, factor
+
+
+def _open(path: Path, threads: int | None) -> ort.InferenceSession:
+    """The ONNX file on the CPU. The arena stays on: slabs are alike, and their buffers are used again."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_cpu_mem_arena = True
+    options.log_severity_level = 3
+    return ort.InferenceSession(str(path), sess_options=options, providers=[PROVIDER])
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:

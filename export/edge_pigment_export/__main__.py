@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,6 +13,11 @@ from edge_pigment import __version__
 from edge_pigment.prior.bundle import LATENT, SCHEMA, Manifest, Training, TrainingScan
 from edge_pigment.prior.features import CHANNELS, CONTRACT
 
+if TYPE_CHECKING:
+    from edge_pigment_calibration.quantisation import CalibrationSet
+
+PATCHES, PATCH_SEED = 16, 20_000
+"""Of training references in the calibration set; training's own seeds start with another number."""
 LIMITS = (
     "Research use; not a medical device.",
     "Learned from scans of a few healthy adults at 3 T; low field is simulated, no real low-field scan was used.",
@@ -41,18 +46,36 @@ def export(
     accuracy: Annotated[Path | None, typer.Option(help="JSON of benchmarks/accuracy.py to put in.")] = None,
     name: Annotated[str, typer.Option(help="Of the bundle.")] = "tensor",
     label: Annotated[str, typer.Option("--label", help="Version of the bundle.")] = "1",
+    precision: Annotated[str, typer.Option(help="Flavours: fp32, fp16, int8, separated by commas.")] = "fp32",
+    verify: Annotated[
+        Path | None, typer.Option(help="BIDS folder of validation scans for the gate, beside the digital head.")
+    ] = None,
+    leave_out_refused: Annotated[
+        bool, typer.Option("--leave-out-refused", help="Write a bundle without the flavours that the gate refuses.")
+    ] = False,
 ) -> None:
-    """Turn a run's weights into a bundle and verify it; exits with 1 if ONNX and torch disagree."""
+    """Turn a run's weights into a bundle and verify it.
+
+    Exits with 1, and writes nothing, if ONNX and torch disagree or the gate on maps refuses a flavour.
+    """
     import onnx
 
+    from edge_pigment_export import gate
     from edge_pigment_export.graph import to_onnx
+    from edge_pigment_export.make import asked, make
+    from edge_pigment_export.verification import verification_set
     from edge_pigment_export.verify import TOLERANCE, compare, passes
     from edge_pigment_export.write import write_bundle
     from edge_pigment_prior.train import CHECKPOINT, LOG, load_network
 
     if not (run / CHECKPOINT).is_file():
-        typer.echo(f"edge-pigment: error: {run} holds no {CHECKPOINT}; train first: python -m edge_pigment_prior train", err=True)
+        _refuse(f"{run} holds no {CHECKPOINT}; train first: python -m edge_pigment_prior train")
         raise typer.Exit(2)
+    try:
+        flavours = asked(precision)
+    except ValueError as error:
+        _refuse(str(error))
+        raise typer.Exit(2) from None
     model, settings, step = load_network(run / CHECKPOINT)
     proto = to_onnx(model)
     with TemporaryDirectory() as folder:
@@ -61,10 +84,24 @@ def export(
         errors = compare(model, path)
     for output_name, e in errors.items():
         bound = TOLERANCE[output_name]
-        typer.echo(f"{output_name:>17}  max {e['max']:.2e}  mean {e['mean']:.2e}  q99 {e['q99']:.2e}  (bound {bound:.0e})")
+        cells = "  ".join(f"{key} {e[key]:.2e}" for key in ("max", "mean", "q99"))
+        typer.echo(f"{output_name:>17}  {cells}  (bound {bound:.0e})")
     if not passes(errors):
-        typer.echo("edge-pigment: error: ONNX and torch disagree; nothing was written", err=True)
+        _refuse("ONNX and torch disagree; nothing was written")
         raise typer.Exit(1)
+    calibration = _calibration(run) if {"int8-cpu", "int8-trt"} & set(flavours) else None
+    scans = verification_set(verify) if len(flavours) > 1 else []
+    made = make(proto, flavours, settings.nu, scans, calibration, typer.echo)
+    if made.verdicts:
+        typer.echo(gate.table(made.verdicts))
+    if made.refused and not leave_out_refused:
+        _refuse(f"the gate refuses {', '.join(made.refused)}; nothing was written")
+        raise typer.Exit(1)
+    kept = {flavour: found for flavour, found in made.models.items() if flavour not in made.refused}
+    extra = {}
+    if made.verdicts:
+        judged = json.dumps(made.report(calibration), indent=1) + "\n"
+        extra = {"gate.json": judged.encode(), "gate.md": (gate.table(made.verdicts) + "\n").encode()}
     log = (run / LOG).read_text()
     manifest = Manifest(
         schema_version=SCHEMA,
@@ -75,7 +112,7 @@ def export(
         channels=CHANNELS,
         nu=settings.nu,
         multiply_adds_per_voxel=model.macs(),
-        flavours={"fp32": "context.fp32.onnx"},
+        flavours={flavour: f"context.{flavour}.onnx" for flavour in kept},
         training=Training(
             scans=training_scans(run, data),
             settings=vars(settings),
@@ -87,9 +124,36 @@ def export(
         accuracy=json.loads(accuracy.read_text())["rows"] if accuracy else [],
         limits=LIMITS,
         minimum_versions={"edge-pigment": __version__, "onnxruntime": "1.18"},
+        calibration=calibration.describe() if calibration else None,
+        gate={v.flavour: v.worst for v in made.verdicts if v.flavour in kept},
+        refused=tuple(made.refused),
+        quantised_layers={f: tuple(names) for f, names in made.quantised.items() if f in kept},
     )
-    bundle = write_bundle(output, manifest, {"fp32": proto}, {"training-log.jsonl": log.encode()})
+    bundle = write_bundle(output, manifest, kept, {"training-log.jsonl": log.encode(), **extra})
     typer.echo(f"{bundle.folder}  {bundle.hash}")
+
+
+def _refuse(why: str) -> None:
+    typer.echo(f"edge-pigment: error: {why}", err=True)
+
+
+def _calibration(run: Path) -> "CalibrationSet":
+    """The simulated set, with patches of the run's references where they are still there."""
+    import numpy as np
+
+    from edge_pigment.physics.host import HostBackend
+    from edge_pigment_calibration.quantisation import calibration_set
+    from edge_pigment_prior.patches import draw_example
+    from edge_pigment_prior.references import Reference
+    from edge_pigment_prior.schemes import DirectionBank
+
+    references = [Reference.load(path) for path in sorted((run / "references").glob("*.npz"))]
+    if not references:
+        return calibration_set()
+    bank, backend = DirectionBank(), HostBackend(None)
+    chances = np.full(len(references), 1 / len(references))
+    examples = [draw_example(references, chances, bank, backend, [PATCH_SEED, n])[0] for n in range(PATCHES)]
+    return calibration_set((np.stack(examples),))
 
 
 def main() -> None:

@@ -54,6 +54,8 @@ def to_onnx(model: ContextPrior) -> onnx.ModelProto:
         proto = onnx.load(path)
     for node in proto.graph.node:  # paths of the exporting machine are nobody's business
         del node.metadata_props[:]
+        if node.op_type == "Conv":  # tables of layers speak of near.2, not of node_conv2d_2
+            node.name = node.input[1].removesuffix(".weight").replace(".convolution", "")
     del proto.metadata_props[:]
     onnx.checker.check_model(proto)
     return proto

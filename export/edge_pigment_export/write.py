@@ -11,7 +11,9 @@ import onnx
 from edge_pigment.prior.bundle import MANIFEST, SUMS, Bundle, Manifest, load_bundle, sums
 
 
-def write_bundle(target: Path, manifest: Manifest, models: dict[str, onnx.ModelProto], extra: dict[str, bytes]) -> Bundle:
+def write_bundle(
+    target: Path, manifest: Manifest, models: dict[str, onnx.ModelProto], extra: dict[str, bytes]
+) -> Bundle:
     """Write a bundle, whole or not at all.
 
     Args:
