@@ -196,7 +196,10 @@ VOLUMES_SWAPPED = (
     "Volumes {pairs} seem to be exchanged: the scan makes more sense the other way round (by "
     "{lead:.0f} standard errors). FA and directions are wrong; check the order of volumes against .bvec."
 )
-MOVED = "The head moved by {mm:.1f} mm ({degrees:.1f} degrees) between volumes (most: volume {volumes})."
+MOVED = (
+    "The head moved, or the image was shifted by eddy currents, by {mm:.1f} mm ({degrees:.1f} degrees) between volumes "
+    "(volume {volumes})."
+)
 MOVED_TOO_FAR = "Different tissue lies in one voxel's measurements."
 MOVED_SOMEWHAT = "Register the volumes before use; edges and thin tracts are blurred."
 SNR_TOO_LOW = "The b=0 image has an SNR of {snr:.1f}: the maps are mostly the prior's."
@@ -215,3 +218,15 @@ WITHOUT_B0 = "There is no b=0 volume: the signal without diffusion weighting com
 ONE_B0 = "There is one b=0 volume; a fault in it cannot be told from the anatomy, save a wrong brightness."
 ONE_SHELL = "One b-value: a tensor can be found, kurtosis and NODDI cannot."
 NO_SPARE_DIRECTIONS = "Six directions: no measurement is left to check another by."
+
+# --- TensorRT engines ---------------------------------------------------------------------------------------
+TENSORRT_MISSING = (
+    "TensorRT's Python bindings cannot be imported ({why}). On a Jetson they come with JetPack (python3-libnvinfer); "
+    "elsewhere: pip install tensorrt. Without them the prior runs in ONNX Runtime."
+)
+ENGINE_NO_GPU = "An engine is built on the GPU that runs it, and there is none here: {why}."
+ENGINE_FLAVOUR = "The {flavour} flavour is not for TensorRT; choose from {known}."
+ENGINE_REFUSED = "TensorRT {version} refuses the network: {why}."
+ENGINE_MISSING = "No {precision} engine was built for this bundle on this machine. Build it: {command}"
+ENGINE_STALE = "The engine in the cache was made by {made}; here is {here}. Build it anew: {command}"
+ENGINE_DAMAGED = "The engine at {path} is damaged. Build it anew: {command}"

@@ -1,4 +1,4 @@
-"""The command line: `edge-pigment run`, `demo`, `simulate`, `info` and `export`.
+"""The command line: `edge-pigment run`, `demo`, `simulate`, `info`, `doctor`, `build` and `export`.
 
 One file per verb. What a verb needs is imported when it runs: `edge-pigment --help` loads neither NumPy nor
 ONNX Runtime.
@@ -10,7 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from edge_pigment import __version__
+from edge_pigment.cli.build import build
 from edge_pigment.cli.demo import demo
+from edge_pigment.cli.doctor import doctor
 from edge_pigment.cli.export import export
 from edge_pigment.cli.info import info
 from edge_pigment.cli.run import run
@@ -48,6 +50,8 @@ app.command()(run)
 app.command()(demo)
 app.command()(simulate)
 app.command()(info)
+app.command()(doctor)
+app.command()(build)
 # its options are those of the workshop's own command, which is not imported before it is asked for
 app.command(
     add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
