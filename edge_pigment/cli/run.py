@@ -190,8 +190,8 @@ def _run_scan(job: Job, path: Path, name: "ScanName", dataset: Path) -> dict[str
 
 def _in_words(summary: dict[str, Any]) -> str:
     outputs = summary["outputs"]
-    lines = [f"{summary['scan'].name}: {len(outputs) - 3} maps in {outputs['mask'].parent}"]
+    lines = [f"{summary['scan'].name}: {len(outputs) - 4} maps in {outputs['mask'].parent}"]
     if summary["sigma"] is not None and summary["snr"] is not None:
         lines[0] += f" (noise sigma {summary['sigma']:.3g}, SNR of b=0 {summary['snr']:.1f})"
-    lines.append(f"To judge them: {outputs['sheet']}")
+    lines.append(f"To judge them: {outputs['report']}")
     return "\n".join(lines)

@@ -37,7 +37,7 @@ _VECTOR_ENCODING = {
     "AntipodalSymmetry": True,
     "FillValue": 0.0,
 }
-MASK, PROVENANCE, SHEET = "desc-brain_mask", "provenance.json", "sheet.png"
+MASK, PROVENANCE, SHEET, REPORT = "desc-brain_mask", "provenance.json", "sheet.png", "report.html"
 """Ends of the names of the other files of a result."""
 _ROW_BY_ROW = [0, 3, 4, 1, 5, 2]
 """Dxx Dyy Dzz Dxy Dxz Dyz, as inside -> Dxx Dxy Dxz Dyy Dyz Dzz, as in files."""
@@ -122,7 +122,7 @@ MODEL = {
     "measurements and a learned prior from its surroundings.",
     "Parameters": {"FitMethod": "Bayesian, by damped Gauss-Newton with a Rician noise floor"},
 }
-BIDSIGNORE = "*_dwimap.*\n*_provenance.json\n*_sheet.png\n"
+BIDSIGNORE = "*_dwimap.*\n*_provenance.json\n*_sheet.png\n*_report.html\n"
 """What validators of the published standard do not know."""
 _BIDS_NAME = re.compile(r"(?P<entities>sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9+]+)*)_dwi$")
 
@@ -179,7 +179,7 @@ def planned_files(name: ScanName) -> list[Path]:
         for stem in (*(m.suffix() for m in MAPS.values()), MASK)
         for ext in (".nii.gz", ".json")
     ]
-    return [name.path(s) for s in (*suffixes, PROVENANCE, SHEET)]
+    return [name.path(s) for s in (*suffixes, PROVENANCE, SHEET, REPORT)]
 
 
 def as_written(name: str, data: NDArray[Any], affine: NDArray[np.float64]) -> NDArray[np.float32]:

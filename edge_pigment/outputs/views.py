@@ -81,6 +81,17 @@ class Viewer:
         # right and anterior grow to the left of the picture, superior and anterior upwards
         return np.swapaxes(upright[window], 0, 1)[::-1, ::-1]
 
+    def block(self, data: NDArray[np.generic]) -> NDArray[np.generic]:
+        """The brain's box of an image, its axes from left to right, back to front, foot to head: (X, Y, Z[, K])."""
+        return self._upright(data)[self._box]
+
+    @property
+    def origin(self) -> NDArray[np.float64]:
+        """(3,) mm, centre of the first voxel of `block`."""
+        first = np.array([*(float(b.start) for b in self._box), 1.0])
+        corner: NDArray[np.float64] = (self.affine @ first)[:3]
+        return corner
+
     def _upright(self, data: NDArray[np.generic]) -> NDArray[np.generic]:
         turned: NDArray[np.generic] = _orientations.apply_orientation(data, self._orientation)
         return turned

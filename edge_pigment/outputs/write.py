@@ -1,4 +1,4 @@
-"""Write a result: maps with sidecars, mask, provenance, sheet, and what makes the folder a BIDS dataset."""
+"""Write a result: maps with sidecars, mask, provenance, sheet, report, and what makes the folder a BIDS dataset."""
 
 import json
 import math
@@ -19,12 +19,14 @@ from edge_pigment.outputs.bids import (
     MAPS,
     MASK,
     PROVENANCE,
+    REPORT,
     SHEET,
     ScanName,
     as_written,
     sidecar,
 )
 from edge_pigment.outputs.nifti import write_nifti
+from edge_pigment.outputs.report import draw_report
 from edge_pigment.outputs.sheet import draw_sheet
 from edge_pigment.outputs.staging import DESCRIPTION, GENERATOR
 
@@ -37,7 +39,8 @@ _PNG_LEVEL = 3  # a tenth larger than the default, in half the time
 class Written(NamedTuple):
     """What `write_scan` wrote.
 
-    files: paths relative to the dataset: of each map by its name, of "mask", "sheet" and "provenance".
+    files: paths relative to the dataset: of each map by its name, of "mask", "sheet", "report" and
+        "provenance".
     provenance: as it is in the file.
     """
 
@@ -82,23 +85,30 @@ def write_scan(
         about = {"Type": "Brain", "Description": "Voxels with results: the brain."}
         image("mask", MASK, np.asarray(result.mask, np.uint8), about)
 
+    title = Path(name.source).name if name.source else name.prefix
+    took = {**(seconds or {}), **result.provenance.get("Seconds", {})}
+    told = {**result.provenance, "Seconds": took}
+
+    def report() -> None:
+        written["report"] = name.path(REPORT)
+        page = draw_report(result.maps, result.mask, result.affine, title, told, result.warnings)
+        (dataset / written["report"]).write_text(page, "utf-8")
+
     def sheet() -> None:
         written["sheet"] = name.path(SHEET)
-        title = Path(name.source).name if name.source else name.prefix
         picture = draw_sheet(
             result.maps, result.mask, result.affine, title, result.provenance, result.warnings
         )
         picture.save(dataset / written["sheet"], compress_level=_PNG_LEVEL)
 
     largest_first = sorted(result.maps, key=lambda key: -result.maps[key].size)
-    _all_at_once([sheet, *(lambda key=key: one_map(key) for key in largest_first), mask], threads)
+    _all_at_once([sheet, report, *(lambda key=key: one_map(key) for key in largest_first), mask], threads)
 
     written["provenance"] = name.path(PROVENANCE)
-    took = {**(seconds or {}), **result.provenance.get("Seconds", {})}
     took["write"] = round(time.perf_counter() - start, 4)
     provenance = {**result.provenance, "Seconds": took, **sources, "Warnings": list(result.warnings)}
     write_json(dataset / written["provenance"], provenance)
-    return Written({key: written[key] for key in (*result.maps, "mask", "sheet", "provenance")}, provenance)
+    return Written({key: written[key] for key in (*result.maps, "mask", "sheet", "report", "provenance")}, provenance)
 
 
 def write_dataset_files(dataset: Path, name: ScanName, target: Path) -> None:

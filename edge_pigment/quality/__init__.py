@@ -18,7 +18,7 @@ from edge_pigment.adapt import Measurements
 from edge_pigment.gradients import Convention
 from edge_pigment.physics.backend import Array
 from edge_pigment.quality.levels import Levels, measure_levels
-from edge_pigment.quality.motion import Motion, measure_motion
+from edge_pigment.quality.motion import WARN_MM, Motion, measure_motion
 from edge_pigment.quality.protocol import Identifiability, identify
 from edge_pigment.quality.swaps import Swap, find_swap
 from edge_pigment.quality.verdict import Verdict, judge
@@ -120,8 +120,11 @@ def assess(
     m, table = measurements, acquisition.gradients
     sigma = float(m.sigma[0])
     levels = measure_levels(m.y, m.mask, table, sigma)
-    swap = find_swap(m.y, theta[1:], m.mask, table, sigma)
     motion = measure_motion(acquisition, mask, levels.outliers)
+    if levels.outliers or motion.largest > WARN_MM:
+        swap = Swap((), 0.0, "volumes differ in brightness or place")
+    else:
+        swap = find_swap(m.y, theta[1:], m.mask, table, sigma)
     kept = np.setdiff1d(np.arange(len(table)), levels.outliers)
     left = table.subset(kept)
     ml = float(mask.sum() * np.prod(acquisition.voxel_size) / 1000)

@@ -17,15 +17,17 @@ from edge_pigment.quality.levels import groups
 Float = NDArray[np.float64]
 Image = NDArray[np.float32]
 
-COARSE_MM = 6.0
+COARSE_MM = 7.0
 """Voxels are averaged up to about this size: some ten thousand are left of a head."""
 SWEEPS = 3
 """Of all volumes of a shell, each with a new template."""
 STILL_MM = 0.05
 """The largest change of a sweep below which it has converged."""
-WARN_MM = 1.5
-"""Displacement in the brain above which the user is told: half a voxel of most scans; fibres' contrast alone makes
-up to 0.8 mm."""
+LEAST_PULL_MM = 0.3
+"""Volumes displaced less stay as they are: interpolation would blur them more than it aligns."""
+WARN_MM = 2.0
+"""Displacement in the brain above which the user is told: a voxel of most scans; fibres' contrast alone makes
+up to 0.8 mm, and eddy currents at b = 2000 make 1 to 3 mm of what looks like motion and blurs the maps like it."""
 LEAST_COARSE = 4
 """Coarse voxels along an axis; in fewer no motion along it is seen."""
 
@@ -105,6 +107,8 @@ def _register(images: Image, inside: NDArray[np.bool_], size: Float) -> tuple[Fl
         if np.abs(step[:, :3]).max() < STILL_MM:
             break
         for image, target, p in zip(images, moved, pose, strict=True):
+            if np.abs(p[:3]).max() < LEAST_PULL_MM:
+                continue
             shift = (p[:3] + np.cross(p[3:], (grid - where.mean(0)) * size)) / size
             target[...] = _interpolated(image, grid + shift)
     return pose, points

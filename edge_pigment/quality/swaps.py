@@ -4,8 +4,8 @@ Two criteria, by what the protocol offers. Both ask of every pair whether the sc
 volumes exchanged, and then, block by block of the brain, how sure that is.
 
 1. Redundancy. With more directions than the tensor has elements, the log-linear fit leaves residuals: R y with
-   R = I - X X⁺. Exchanging i and j changes the sum of squares by 2 d ((R y)_i - (R y)_j) + d² (R_ii + R_jj - 2 R_ij) with
-   d = y_j - y_i, which needs the second moments of y over the brain only, once for all pairs.
+   R = I - X X⁺. Exchanging i and j changes the sum of squares by 2 d ((R y)_i - (R y)_j) + d² (R_ii + R_jj - 2 R_ij)
+   with d = y_j - y_i, which needs the second moments of y over the brain only, once for all pairs.
 
 2. Prolateness. Six directions fit any order. But white matter is prolate: the mode of its tensors (Ennis & Kindlmann
    2006, Magn. Reson. Med. 55:136; 1 is prolate, -1 oblate) is high, and no exchange keeps it so. The mode does not
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edge_pigment.gradients import BLOCK, GradientTable
 from edge_pigment.physics.backend import Array
-from edge_pigment.physics.tensor import quadratic_form, to_matrix
+from edge_pigment.physics.tensor import quadratic_form
 
 Float = NDArray[np.float64]
 

@@ -1,0 +1,227 @@
+"""The page put together: verdict, pictures, and the facts behind them."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pigment import __version__
+from edge_pigment.gradients import CLEARLY
+from edge_pigment.outputs.report import charts
+from edge_pigment.outputs.report.pictures import volumes
+from edge_pigment.outputs.report.regions import novel_areas
+from edge_pigment.outputs.sheet import facts
+from edge_pigment.quality import levels, motion
+from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
+from edge_pigment.trust import NOVEL
+
+CANVAS = (560, 470)
+"""Pixels of a plane's canvas, shown smaller: sharp on dense screens and on paper."""
+_LOOK = {USABLE: ("usable", "✓"), CARE: ("care", "!"), REPEAT: ("repeat", "✕")}
+"""Class and sign of each verdict: colour is never all that tells them apart."""
+_NOT_JUDGED = ("unknown", "?")
+_KEYS = "Keys: 1–7 map, ← → plane, ↑ ↓ slice (with Shift: five), c cross. Click or wheel in a picture."
+
+
+def draw_report(
+    maps: Mapping[str, NDArray[Any]],
+    mask: NDArray[np.bool_],
+    affine: NDArray[np.float64],
+    title: str,
+    provenance: Mapping[str, Any],
+    warnings: Sequence[str] = (),
+) -> str:
+    """Write the page.
+
+    Args:
+        maps: by name, (X, Y, Z) or (X, Y, Z, 3), in the units of `Result.maps`, directions along image axes.
+        mask: (X, Y, Z).
+        affine: (4, 4) voxel indices -> scanner mm.
+        title: name of the scan.
+        provenance: of the result; cards whose facts it lacks are left out.
+        warnings: of the result.
+
+    Returns:
+        HTML that needs nothing beside it.
+    """
+    quality = provenance.get("Quality", {})
+    told = [*quality.get("Reasons", ()), *quality.get("Protocol", {}).get("Limits", ())]
+    others = [warning for warning in warnings if warning not in told]
+    data = volumes(maps, mask, affine) | {"novel": NOVEL}
+    areas = novel_areas(maps["novelty"], mask, affine) if "novelty" in maps else []
+    notes = [
+        f'<a href="#" data-goto="{",".join(f"{v:.1f}" for v in area.centre)}">{area.ml:.1f} ml around '
+        f"({', '.join(f'{v:.0f}' for v in area.centre)}) mm</a>"
+        for area in areas
+    ]
+    body = "".join(
+        [
+            f"<header><h1>{escape(title)}</h1><span class='dim'>{escape('  ·  '.join(facts(provenance)))}</span></header>",
+            _verdict(quality, notes),
+            _viewer(),
+            '<section class="cards">',
+            _volumes(quality),
+            _protocol(provenance, quality),
+            _details(provenance, quality, others),
+            "</section>",
+            f'<footer class="dim">edge-pigment {__version__}. Pictures are radiological: the patient’s right is on the '
+            "left. For research, not for diagnosis.</footer>",
+        ]
+    )
+    # a script ends at the first </, wherever it is
+    packed = json.dumps(data, ensure_ascii=True).replace("</", "<\\/")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}: edge-pigment</title><style>{_file('style.css')}</style></head><body><main>{body}</main>"
+        f'<script type="application/json" id="volumes">{packed}</script><script>{_file("viewer.js")}</script></body></html>\n'
+    )
+
+
+def _file(name: str) -> str:
+    return (resources.files(__package__) / name).read_text("utf-8")
+
+
+def _items(sentences: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{s}</li>" for s in sentences) + "</ul>" if sentences else ""
+
+
+def _verdict(quality: Mapping[str, Any], areas: Sequence[str]) -> str:
+    level = quality.get("Verdict", "")
+    look, sign = _LOOK.get(level, _NOT_JUDGED)
+    reasons = _items([escape(reason) for reason in quality.get("Reasons", ())]) or f"<p>{_all_well(quality)}</p>"
+    if areas:
+        reasons += (
+            "<p><b>Look at:</b> tissue unlike its surroundings (a lesion, an artefact, or new to the prior): "
+            f"{'; '.join(areas)}.</p>"
+        )
+    word = level[:1].upper() + level[1:] or "Not judged"
+    return f'<section id="verdict" class="{look}"><div class="sign" aria-hidden="true">{sign}</div><div><div class="word">{word}</div>{reasons}</div></section>'
+
+
+def _all_well(quality: Mapping[str, Any]) -> str:
+    if not quality:
+        return "The quality of this scan was not measured."
+    mm = quality["MotionMm"]["Largest"]
+    still = f"the head moved by at most {mm:.1f} mm" if mm is not None else "motion could not be measured"
+    return (
+        f"No volume or slice stands out, no volumes are exchanged, {still}, the gradient directions give no reason for "
+        f"doubt, and the SNR of b=0 is {quality['SNRb0']:.0f}."
+    )
+
+
+def _viewer() -> str:
+    width, height = CANVAS
+    figures = "".join(
+        f'<figure id="{plane}"><figcaption></figcaption><canvas width="{width}" height="{height}" aria-label="{plane} slice">'
+        f'</canvas><input type="range" min="0" max="1" value="0" aria-label="{plane} slice"></figure>'
+        for plane in ("axial", "coronal", "sagittal")
+    )
+    return (
+        f'<section id="viewer"><div id="maps"></div><div class="planes">{figures}</div>'
+        '<div class="scale"><canvas id="key" width="180" height="12"></canvas><span id="legend"></span>'
+        '<span id="note" class="dim"></span></div>'
+        f'<div id="readout" class="dim"></div><div class="dim screen">{_KEYS}</div>'
+        "<noscript>The pictures need JavaScript; the PNG beside this file shows the same maps.</noscript></section>"
+    )
+
+
+def _volumes(quality: Mapping[str, Any]) -> str:
+    if not quality:
+        return ""
+    found, moved = quality["Volumes"], quality["MotionMm"]
+    percent = [None if v is None else 100 * float(np.expm1(v)) for v in found["LogLevel"]]
+    outliers = found["Outliers"]
+    exchanged = sorted({n for pair in found["Exchanged"] for n in pair})
+    dropped = quality["DroppedSlices"]
+    places = ", ".join(f"{d['Volume']}/{d['Slice']}" for d in dropped[:12]) + (" …" if len(dropped) > 12 else "")
+    said = [
+        f"Outlying volumes: {_listed(outliers)}.",
+        f"Dropped or bright slices (volume/slice): {places or 'none'}.",
+        f"Exchanged volumes: {' or '.join(f'{a} and {b}' for a, b in found['Exchanged'])}."
+        if exchanged
+        else f"Exchanged volumes: {found['ExchangeUndecidable'] and 'cannot be told, ' + found['ExchangeUndecidable'] or 'none'}.",
+    ]
+    return (
+        '<div class="card"><h2>Volumes (from 0)</h2>'
+        "<h3>Brightness against volumes of the same b</h3>"
+        f"{charts.bars(percent, round(100 * float(np.expm1(levels.GAIN))), ' %', outliers, signed=True)}"
+        "<h3>Displacement, motion or eddy currents</h3>"
+        f"{charts.bars(moved['PerVolume'], motion.WARN_MM, ' mm')}{_items(said)}</div>"
+    )
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(str(n) for n in numbers) or "none"
+
+
+def _protocol(provenance: Mapping[str, Any], quality: Mapping[str, Any]) -> str:
+    protocol = provenance.get("Protocol", {})
+    if not protocol:
+        return ""
+    parts = ['<div class="card protocol"><h2>Protocol</h2>']
+    if "Directions" in protocol:
+        parts.append(charts.sphere(protocol["Directions"], protocol["BVals"]))
+    rows = [("volumes", str(protocol.get("Volumes", "")))]
+    weighted = sum(shell["Volumes"] for shell in protocol.get("Shells", ()))
+    rows.append(("b = 0", f"{protocol.get('Volumes', weighted) - weighted}"))
+    rows += [(f"b = {shell['b']:.0f}", f"{shell['Volumes']} s/mm²") for shell in protocol.get("Shells", ())[:8]]
+    if "VoxelSize" in protocol:
+        rows.append(("voxel", " × ".join(f"{v:.2g}" for v in protocol["VoxelSize"]) + " mm"))
+    if "Shape" in protocol:
+        rows.append(("grid", " × ".join(str(n) for n in protocol["Shape"])))
+    identified = quality.get("Protocol", {})
+    if identified:
+        condition = identified["ConditionNumber"]
+        rows.append(("tensor elements", f"{identified['Rank']} of 6 measured"))
+        rows.append(("condition", "singular" if condition is None else f"{condition:.1f}"))
+    frame = provenance.get("GradientConvention")
+    if frame:
+        rows.append(("gradient axes", _frame(frame)))
+    parts.append(_table(rows))
+    parts.append(_items([escape(limit) for limit in identified.get("Limits", ())]))
+    return "".join([*parts, "</div>"])
+
+
+def _frame(frame: Mapping[str, Any]) -> str:
+    if frame.get("Undecidable"):
+        return f"not checked: {frame['Undecidable']}"
+    if frame.get("LeadInStandardErrors", 0) > CLEARLY:
+        return f"doubtful: others fit better by {frame['LeadInStandardErrors']:.1f} standard errors"
+    return "as fibres run"
+
+
+def _details(provenance: Mapping[str, Any], quality: Mapping[str, Any], warnings: Sequence[str]) -> str:
+    noise, bundle, device = (provenance.get(k, {}) for k in ("Noise", "Bundle", "Device"))
+    rows = []
+    if "Sigma" in noise:
+        rows.append(("noise σ", f"{float(noise['Sigma']):.4g} ({noise.get('Method', '')})".replace(" ()", "")))
+    if "SNRb0" in noise:
+        rows.append(("SNR of b=0", f"{noise['SNRb0']:.1f}"))
+    if quality:
+        rows.append(("brain mask", f"{quality['MaskMl']:.0f} ml"))
+        if quality["BrainADC"] is not None:
+            rows.append(("brain’s mean ADC", f"{1e3 * quality['BrainADC']:.2f} × 10⁻³ mm²/s"))
+    if "Novel" in provenance:
+        rows.append(("novel voxels", f"{100 * provenance['Novel']:.1f} %"))
+    rows += [(what.lower(), str(name)) for what, name in device.items()]
+    seconds = provenance.get("Seconds", {})
+    if seconds:
+        rows.append(("seconds", ", ".join(f"{name} {value:.2g}" for name, value in seconds.items())))
+    if bundle:
+        rows.append(("prior", f"{bundle.get('Name', '')} {bundle.get('Version', '')}"))
+        if "SHA256" in bundle:
+            rows.append(("SHA-256", bundle["SHA256"]))
+    software = provenance.get("Software", {})
+    if software:
+        rows.append(("software", ", ".join(f"{k} {v}" for k, v in software.items())))
+    return f'<div class="card"><h2>Measures and provenance</h2>{_table(rows)}{_items([escape(w) for w in warnings])}</div>'
+
+
+def _table(rows: Sequence[tuple[str, str]]) -> str:
+    cells = "".join(f"<tr><td>{escape(name)}</td><td>{escape(value)}</td></tr>" for name, value in rows)
+    return f"<table>{cells}</table>"
