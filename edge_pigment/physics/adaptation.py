@@ -26,7 +26,7 @@ from edge_pigment.physics.tensor import DIMENSION, MAX_SIGNAL, Float, log_jacobi
 ITERATIONS = 40
 """Trial points per voxel at most. Simulated scans of SNR 5 to 30 take 6 on average; 1 voxel in 100 takes over 12."""
 CONVERGED = 1e-7
-"""A voxel is done after a full step of which less than this was expected: 1e-4 posterior sd from the mode."""
+"""A voxel is done after a full step of which less than this was expected: 3e-4 posterior sd from the mode."""
 UNRESOLVED = 1e-2
 """Steps of which less is expected are taken unless they are worse by more: float32 cannot resolve the objective of a
 scan of high SNR, but its gradient."""

@@ -10,7 +10,7 @@ import ctypes
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -61,6 +61,15 @@ def instruction_sets() -> tuple[str, ...]:
     while name := library.ep_isa(len(names)):
         names.append(name.decode())
     return tuple(names)
+
+
+class Products(NamedTuple):
+    """The tensor model against the measurements: r (N, V) or None, Σr² (V,), Jᵀr (7, V), JᵀJ (28, V) or None."""
+
+    residual: Array | None
+    rss: Array
+    gradient: Array
+    information: Array | None
 
 
 def _checked(name: str, array: ArrayLike, shape: tuple[int, ...]) -> Array:
@@ -149,7 +158,33 @@ class HostBackend:
         self._run("ep_moments", V, mode, factor, out)
         return out
 
-    def _run(self, function: str, voxels: int, *arguments: int | float | NDArray[np.float32]) -> None:
+    def products(
+        self,
+        y: Array,
+        b: Array,
+        bvecs: Array,
+        sigma: Array,
+        z: Array,
+        residual: bool = True,
+        information: bool = True,
+    ) -> Products:
+        """The inside of `adapt`'s loop alone, at z (7, V), for the tests and the benchmark.
+
+        r = (y - √(F² + σ²))/σ, and J is the derivative of -r with respect to z.
+        """
+        N, V = np.shape(y)
+        y, b, bvecs, sigma = _measurements(y, b, bvecs, sigma)
+        z = _checked("z", z, (DIMENSION, V))
+        out = Products(
+            np.empty((N, V), np.float32) if residual else None,
+            np.empty(V, np.float32),
+            np.empty((DIMENSION, V), np.float32),
+            np.empty((PACKED, V), np.float32) if information else None,
+        )
+        self._run("ep_products", V, N, tensor_table(b, bvecs), y, sigma, z, *out)
+        return out
+
+    def _run(self, function: str, voxels: int, *arguments: int | float | NDArray[np.float32] | None) -> None:
         status = getattr(_library(), function)(
             self.isa.encode(),
             self.threads,

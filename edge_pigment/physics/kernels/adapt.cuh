@@ -15,8 +15,8 @@ constexpr float UNRESOLVED = 1e-2f;
 constexpr float NO_WORSE = 1e-6f;
 constexpr float CURVATURE = 0.8f;
 
-// Far outside of anything physical; they keep every sum finite whatever the prior.
-constexpr float MAX_Q = 100.0f;  // (µm²/ms)^½
+// They keep every sum finite whatever the prior.
+constexpr float REJECTED = 3e38f;  // more than any objective
 constexpr float MIN_PRECISION = 1e-3f, MAX_PRECISION = 1e6f;
 
 template <class T> struct Prior {
@@ -83,6 +83,9 @@ EP_FN void evaluate(int n_rows, const float* table, const T* y, T log_sigma, con
     at.distance = inner(at.zeta, at.zeta);
     at.w = (nu + DIMENSION) / (at.distance + scale);
     at.objective = 0.5f * at.rss + (0.5f * (nu + DIMENSION)) * logarithm(at.distance / scale + 1.0f);
+    auto bounded = magnitude(z[0]) < 10.0f * MAX_Q;  // false for NaN, which logarithm() would hide
+    EP_UNROLL for (int k = 1; k < DIMENSION; ++k) bounded = bounded & (magnitude(z[k]) < 10.0f * MAX_Q);
+    at.objective = select(bounded, at.objective, all<T>(REJECTED));
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
         at.descent[k] -= at.w * at.zeta[k];
         at.H[packed(k, k)] += at.w;
@@ -97,7 +100,7 @@ template <class T> EP_FN void newton_step(const State<T>& at, float nu, T (&step
         step[k] = at.descent[k];
         bend[k] = at.zeta[k];
     }
-    cholesky(L, inverse_diagonal);
+    cholesky(L, inverse_diagonal, at.w);
     solve_lower(L, inverse_diagonal, step);
     solve_upper(L, inverse_diagonal, step);
     solve_lower(L, inverse_diagonal, bend);
@@ -111,7 +114,7 @@ template <class T> EP_FN void newton_step(const State<T>& at, float nu, T (&step
 // H becomes its Cholesky factor; the traces of wH⁻¹ = GᵀG and of its square, G = √w L_H⁻¹.
 template <class T> EP_FN void traces_of_inverse(T (&H)[PACKED], T w, T& trace, T& trace2) {
     T inverse_diagonal[DIMENSION], G[DIMENSION][DIMENSION];
-    cholesky(H, inverse_diagonal);
+    cholesky(H, inverse_diagonal, w);
     const T root_w = square_root(w);
     EP_UNROLL for (int j = 0; j < DIMENSION; ++j) {  // G[j]: column j
         EP_UNROLL for (int i = 0; i < DIMENSION; ++i) G[j][i] = i == j ? root_w : T{};
@@ -177,8 +180,8 @@ EP_FN void posterior(State<T>& at, const Prior<T>& prior, T (&factor)[PACKED], T
             EP_UNROLL for (int k = j; k <= i; ++k) sum += prior.L[packed(i, k)] * at.H[packed(k, j)];
             factor[packed(i, j)] = sum;
         }
-    share[0] = maximum(DIMENSION - trace, all<T>(0.0f));
-    share[1] = maximum(DIMENSION - 2.0f * trace + trace2, all<T>(0.0f));
+    share[0] = within(DIMENSION - trace, 0.0f, DIMENSION);
+    share[1] = within(DIMENSION - 2.0f * trace + trace2, 0.0f, DIMENSION);
 }
 
 }  // namespace EP_NAMESPACE

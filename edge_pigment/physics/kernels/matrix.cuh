@@ -15,22 +15,21 @@ template <class T> EP_FN T inner(const T (&a)[DIMENSION], const T (&b)[DIMENSION
     return sum;
 }
 
-// A = L Lᵀ, in place. Rounding can take a pivot of an ill-conditioned A below zero; it is kept above `floor` of its
-// diagonal, which is the size of that rounding, so that L is finite for every finite A with a positive diagonal.
-// The diagonal's inverse comes with it: a division per row instead of one per element.
-template <class T> EP_FN void cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIMENSION]) {
-    constexpr float floor = 1e-7f;
+// A = L Lᵀ, in place, of an A whose eigenvalues are all at least `least` > 0, by what it is made of. So are then the
+// pivots, and one that is `least` has nothing but zeros below it. Where rounding has left a pivot smaller than that,
+// this is restored. The diagonal's inverse comes with it: a division per row instead of one per element.
+template <class T> EP_FN void cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIMENSION], T least) {
     EP_UNROLL for (int j = 0; j < DIMENSION; ++j) {
-        T pivot = A[packed(j, j)];
-        const T least = pivot * floor;
-        EP_UNROLL for (int k = 0; k < j; ++k) pivot = pivot - A[packed(j, k)] * A[packed(j, k)];
-        pivot = square_root(maximum(pivot, least));
+        T square = A[packed(j, j)];
+        EP_UNROLL for (int k = 0; k < j; ++k) square -= A[packed(j, k)] * A[packed(j, k)];
+        const T pivot = square_root(maximum(square, least));
         A[packed(j, j)] = pivot;
         inverse_diagonal[j] = 1.0f / pivot;
+        const T inverse = select(square < least, T{}, inverse_diagonal[j]);
         EP_UNROLL for (int i = j + 1; i < DIMENSION; ++i) {
             T sum = A[packed(i, j)];
             EP_UNROLL for (int k = 0; k < j; ++k) sum -= A[packed(i, k)] * A[packed(j, k)];
-            A[packed(i, j)] = sum * inverse_diagonal[j];
+            A[packed(i, j)] = sum * inverse;
         }
     }
 }

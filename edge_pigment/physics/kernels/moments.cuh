@@ -51,7 +51,8 @@ template <class T> EP_FN T exponential_minus_1(T v) {
 
 template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&factor)[PACKED], T (&out)[MOMENTS]) {
     T inverse_diagonal[DIMENSION];
-    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) inverse_diagonal[k] = 1.0f / factor[packed(k, k)];
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) 
+        inverse_diagonal[k] = 1.0f / maximum(factor[packed(k, k)], all<T>(1e-6f));
 
     const Scalars<T> centre = scalars(mode);
     T sum[SCALARS] = {}, sum2[SCALARS] = {}, D[LINEAR] = {};  // of the outer points; scalars relative to the centre
@@ -70,7 +71,8 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
             const float reach = side == 0 ? RADIUS : -RADIUS;
             T point[DIMENSION];
             point[0] = mode[0];
-            EP_UNROLL for (int k = 1; k < DIMENSION; ++k) point[k] = mode[k] + reach * offset[k];
+            EP_UNROLL for (int k = 1; k < DIMENSION; ++k) 
+                point[k] = within(mode[k] + reach * offset[k], -10.0f * MAX_Q, 10.0f * MAX_Q);
             const Scalars<T> s = scalars(point);
             EP_UNROLL for (int k = 0; k < SCALARS; ++k) {
                 const T difference = s.value[k] - centre.value[k];

@@ -23,7 +23,7 @@ template <class T> EP_FN T log_corrected(T y) {
 template <class T> EP_FN T log_precision(T y, T log_s) {
     const T S = exponential(log_s);
     const T S2 = S * S;
-    return select(y == y, S2 * S2 / (S2 + 1.0f), T{});
+    return select(y == y, S2 * (S2 / (S2 + 1.0f)), T{});  // in this order, S⁴ does not overflow
 }
 
 // One weighted least-squares step: the normal equations' matrix H and right-hand side, from phi's weights or, in the
@@ -72,7 +72,7 @@ EP_FN void summarise(int n_rows, const float* table, const float* basis, const f
             normal_equations<true>(n_rows, table, y, log_sigma, targets, weights, pulls, phi, H, rhs);
         else
             normal_equations<false>(n_rows, table, y, log_sigma, targets, weights, pulls, phi, H, rhs);
-        cholesky(H, inverse_diagonal);
+        cholesky(H, inverse_diagonal, all<T>(1.0f));
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) phi[k] = rhs[k];
         solve_lower(H, inverse_diagonal, phi);
         solve_upper(H, inverse_diagonal, phi);

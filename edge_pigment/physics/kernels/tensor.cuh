@@ -16,7 +16,8 @@ constexpr int QUARTIC = 15;
 constexpr int ROW = LINEAR + QUARTIC;
 
 constexpr float MAX_LOG_S0 = 15.0f;
-constexpr float MIN_SIGMA = 1e-6f;
+constexpr float MIN_SIGMA = 1e-4f;  // where b=0 in the brain is 1
+constexpr float MAX_Q = 100.0f;  // (µm²/ms)^½, far outside of anything physical
 
 template <class T> struct Latent {
     T log_s0, a, b, c, d, e, f;  // Qxx Qyy Qzz Qxy Qxz Qyz

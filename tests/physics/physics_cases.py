@@ -1,0 +1,108 @@
+"""Simulated voxels with priors, for the tests of the physics: tissue-like tensors, evenly spread directions."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edge_pigment.physics import tensor
+from edge_pigment.physics.adaptation import pack
+
+NU = 8.0
+
+
+class Case(NamedTuple):
+    """y (V, N), b (N,) in ms/µm², bvecs (N, 3), sigma (V,), prior mean (V, 7) and factor (V, 28), the true z (V, 7)."""
+
+    y: NDArray[np.floating]
+    b: NDArray[np.floating]
+    bvecs: NDArray[np.floating]
+    sigma: NDArray[np.floating]
+    mean: NDArray[np.floating]
+    factor: NDArray[np.floating]
+    z: NDArray[np.floating]
+
+    def measured(self) -> tuple[NDArray[np.float32], ...]:
+        """y, b, bvecs, sigma as the kernels take them."""
+        return columns(self.y), *(np.asarray(a, np.float32) for a in (self.b, self.bvecs, self.sigma))
+
+    def prior(self) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
+        """mean, factor and ν as the kernels take them."""
+        return columns(self.mean), columns(self.factor), NU
+
+
+def columns(voxels_first: ArrayLike) -> NDArray[np.float32]:
+    """(V, n) -> (n, V), float32, C-contiguous."""
+    return np.ascontiguousarray(np.transpose(voxels_first), np.float32)
+
+
+def directions(count: int) -> NDArray[np.float64]:
+    """Evenly spread over a hemisphere, along a spiral."""
+    golden, z = np.pi * (3 - np.sqrt(5)), (np.arange(count) + 0.5) / max(count, 1)
+    radius = np.sqrt(1 - z**2)
+    return np.stack([radius * np.cos(golden * np.arange(count)), radius * np.sin(golden * np.arange(count)), z], -1)
+
+
+def protocol(b0s: int, *shells: tuple[float, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """b and bvecs of some b=0 volumes and shells of (b, directions)."""
+    b = np.concatenate([np.zeros(b0s)] + [np.full(n, value) for value, n in shells])
+    return b, np.concatenate([np.zeros((b0s, 3))] + [directions(n) for _, n in shells])
+
+
+def rotations(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    Q, R = np.linalg.qr(rng.normal(size=(count, 3, 3)))
+    Q = Q * np.sign(np.einsum("vii->vi", R))[:, None]
+    return Q * np.linalg.det(Q)[:, None, None]
+
+
+def tissue(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Latents of white matter, grey matter, CSF and crossings, in random orientations: (V, 7)."""
+    kinds = np.array([[1.6, 0.45, 0.35], [0.95, 0.8, 0.7], [2.9, 2.8, 2.7], [1.2, 1.0, 0.3]])
+    kind = rng.choice(4, count, p=[0.4, 0.35, 0.15, 0.1])
+    values = kinds[kind] * np.exp(rng.normal(0, 0.15, (count, 3)))
+    R = rotations(count, rng)
+    D = tensor.from_matrix((R * values[:, None]) @ np.swapaxes(R, -1, -2))
+    S0 = np.where(kind == 2, 2.0, 1.0) * np.exp(rng.normal(0, 0.15, count))
+    return tensor.latent(S0, D)
+
+
+def rician(signal: NDArray[np.float64], sigma: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    noise = sigma[:, None] * rng.normal(size=(2, *signal.shape))
+    return np.hypot(signal + noise[0], noise[1])
+
+
+def case(
+    voxels: int,
+    b: NDArray[np.float64],
+    bvecs: NDArray[np.float64],
+    snr: tuple[float, float] = (5, 30),
+    sd_q: tuple[float, float] = (0.05, 0.2),
+    sd_log_s0: tuple[float, float] = (0.1, 0.3),
+    seed: int = 0,
+) -> Case:
+    """Voxels with noise, and correlated priors drawn about the truth. Values are exact in float32."""
+    rng = np.random.default_rng(seed)
+    z = tissue(voxels, rng)
+    sigma = np.exp(-rng.uniform(*np.log(snr), voxels))
+    y = rician(tensor.signal(z, b, bvecs), sigma, rng)
+    sd = np.concatenate([rng.uniform(*sd_log_s0, (voxels, 1)), np.repeat(rng.uniform(*sd_q, (voxels, 1)), 6, 1)], 1)
+    mixing = np.eye(7) + 0.3 * rng.normal(size=(voxels, 7, 7))
+    covariance = mixing @ np.swapaxes(mixing, -1, -2)
+    scale = sd / np.sqrt(np.einsum("vii->vi", covariance))
+    covariance = covariance * scale[:, :, None] * scale[:, None]
+    mean = z + np.einsum("vij,vj->vi", np.linalg.cholesky(covariance), rng.normal(size=(voxels, 7)))
+    factor = pack(np.linalg.cholesky(np.linalg.inv(covariance)))
+    return Case(*[np.asarray(a, np.float32).astype(float) for a in (y, b, bvecs, sigma, mean, factor, z)])
+
+
+def rotate_latent(R: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The (7, 7) matrix that turns z as R turns the tensor."""
+    six = np.stack([tensor.from_matrix(R @ tensor.to_matrix(unit) @ R.T) for unit in np.eye(6)], axis=1)
+    T = np.eye(7)
+    T[1:, 1:] = six
+    return T
+
+
+def angles(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Between axes (V, 3), degrees, accurate near 0."""
+    return np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), np.abs(np.sum(a * b, axis=-1))))
