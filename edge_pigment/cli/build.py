@@ -14,7 +14,7 @@ def build(
     precision: Annotated[str, typer.Option(help="fp32, fp16 or int8-trt, of those in the bundle.")] = "fp16",
     as_json: Annotated[bool, typer.Option("--json", help="Say what was built as JSON.")] = False,
 ) -> None:
-    """Build a TensorRT engine for the GPU of this machine (experimental).
+    """Build a TensorRT engine for this GPU (experimental).
 
     The engine is kept in the user's cache folder under everything that it depends on. `run` does not use engines yet:
     the context prior runs in ONNX Runtime.

@@ -49,6 +49,13 @@ SCHEMES: dict[str, dict[str, Any]] = {
 }
 
 
+def name_layers(model: onnx.ModelProto) -> None:
+    """Call each convolution as the network does: near.2, not node_conv2d_2."""
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            node.name = node.input[1].removesuffix(".weight").replace(".convolution", "")
+
+
 def convolutions(model: onnx.ModelProto) -> list[str]:
     """Names of the layers that may be quantised, in order."""
     return [node.name for node in model.graph.node if node.op_type == "Conv"]

@@ -34,8 +34,8 @@ class Verdict:
 
     @property
     def worst(self) -> dict[str, float]:
-        """The largest error of each kind over the scans."""
-        return {key: max(float(row[key]) for row in self.rows) for key in LIMITS}
+        """The largest error of each kind over the scans; not a number, if one is not."""
+        return {key: float(np.max([row[key] for row in self.rows])) for key in LIMITS}
 
     @property
     def passed(self) -> bool:
@@ -45,7 +45,7 @@ class Verdict:
     @property
     def load(self) -> float:
         """The largest error in units of its limit: above 1 is refused."""
-        return max(value / LIMITS[key] for key, value in self.worst.items())
+        return float(np.max([value / LIMITS[key] for key, value in self.worst.items()]))
 
 
 class Gate:

@@ -9,6 +9,7 @@ import torch
 
 from edge_pigment.prior.context import INPUT, OUTPUTS
 from edge_pigment.prior.features import CHANNELS
+from edge_pigment_export.flavours import name_layers
 from edge_pigment_prior.network import ContextPrior, MaskedConvolution
 
 OPSET = 18
@@ -54,8 +55,7 @@ def to_onnx(model: ContextPrior) -> onnx.ModelProto:
         proto = onnx.load(path)
     for node in proto.graph.node:  # paths of the exporting machine are nobody's business
         del node.metadata_props[:]
-        if node.op_type == "Conv":  # tables of layers speak of near.2, not of node_conv2d_2
-            node.name = node.input[1].removesuffix(".weight").replace(".convolution", "")
     del proto.metadata_props[:]
+    name_layers(proto)
     onnx.checker.check_model(proto)
     return proto

@@ -32,7 +32,7 @@ class Made:
     def refused(self) -> list[str]:
         """Flavours that the gate does not let through, or of which nothing could be quantised."""
         empty = [flavour for flavour, names in self.quantised.items() if not names]
-        return [v.flavour for v in self.verdicts if not v.passed] + empty
+        return list(dict.fromkeys([v.flavour for v in self.verdicts if not v.passed] + empty))
 
     def report(self, calibration: CalibrationSet | None) -> dict[str, Any]:
         """What gate.json holds."""

@@ -47,7 +47,7 @@ def test_version():
 
 def test_every_verb_is_listed():
     listed = typed("--help").stdout
-    for name in ("run", "demo", "simulate", "info", "export"):
+    for name in ("run", "demo", "simulate", "info", "doctor", "build", "export"):
         assert re.search(rf"^  {name} +\w", listed, re.MULTILINE), name
     assert "..." not in listed.split("Commands:")[1], "the first sentence of a verb's help must fit its line"
 
