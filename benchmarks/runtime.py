@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -43,17 +42,26 @@ def crop(scan: Path, folder: Path, slices: int, volumes: int) -> Path:
     return path
 
 
+# A child's peak memory counts its parent's at the fork, so a small parent starts it.
+LAUNCHER = """
+import os, subprocess, sys, time
+began = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(status, time.perf_counter() - began, usage.ru_maxrss / 1024)
+"""
+
+
 def measure(command: list[str], threads: int) -> tuple[float, float]:
     """Seconds and peak MiB of a process."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     environment = os.environ | dict.fromkeys(names, str(threads))
-    began = time.perf_counter()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    if status:
-        raise RuntimeError(f"{command[0]} ended with status {status}")
-    return seconds, usage.ru_maxrss / 1024
+    launched = [sys.executable, "-S", "-c", LAUNCHER, *command]
+    answer = subprocess.run(launched, env=environment, capture_output=True, text=True, check=True).stdout
+    status, seconds, peak = answer.split()
+    if status != "0":
+        raise RuntimeError(f"{' '.join(command)} ended with status {status}")
+    return float(seconds), float(peak)
 
 
 def main(
