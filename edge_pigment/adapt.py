@@ -6,6 +6,7 @@ The signal is scaled once, so that the median b=0 signal in the brain is 1; the 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,22 +77,23 @@ def adapt(
     backend: Backend,
     context: ContextSession,
     nu: float,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str, float], None] | None = None,
 ) -> Adapted:
-    """Run the three steps."""
+    """Run the three steps; `progress` is called with a step and the share of it that is done."""
     m = measurements
     seconds: dict[str, float] = {}
 
     def started(step: str) -> float:
         if progress:
-            progress(step)
+            progress(step, 0.0)
         return time.perf_counter()
 
     t = started("summarise")
     summary = backend.summarise(m.y, m.b, m.bvecs, m.sigma)
     seconds["summarise"] = time.perf_counter() - t
     t = started("context prior")
-    mean, factor = context.prior(summary, m.mask)
+    told = partial(progress, "context prior") if progress else None
+    mean, factor = context.prior(summary, m.mask, told)
     seconds["context prior"] = time.perf_counter() - t
     t = started("adapt")
     posterior = backend.adapt(m.y, m.b, m.bvecs, m.sigma, mean, factor, nu)

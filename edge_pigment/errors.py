@@ -230,3 +230,10 @@ ENGINE_REFUSED = "TensorRT {version} refuses the network: {why}."
 ENGINE_MISSING = "No {precision} engine was built for this bundle on this machine. Build it: {command}"
 ENGINE_STALE = "The engine in the cache was made by {made}; here is {here}. Build it anew: {command}"
 ENGINE_DAMAGED = "The engine at {path} is damaged. Build it anew: {command}"
+
+# --- watching a scan arrive ---------------------------------------------------------------------------------
+WATCH_FOLDER_MISSING = "There is no folder at {path} to watch. Give the folder that the scanner writes volumes into."
+WATCH_GRIDS_DIFFER = (
+    "{path} has another grid than {other}: volumes of two scans lie in one folder. Watch a folder that holds one scan."
+)
+WATCH_PORT = "No page can be served at port {port}: {why}. Give another --port, 0 for any, or -1 for none."

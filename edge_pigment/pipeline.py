@@ -29,7 +29,7 @@ from edge_pigment.quality.residuals import residual_z
 from edge_pigment.trust import NOVEL
 
 STEPS = ("mask", "noise", "summarise", "context prior", "adapt", "maps", "quality")
-"""In order; `progress` is called with each when it starts."""
+"""In order; `progress` is called with each when it starts, and on the way through the context prior."""
 _WEIGHTS = (0.05, 0.08, 0.05, 0.57, 0.15, 0.07, 0.03)
 """Rough shares of the time, for progress bars only."""
 
@@ -110,7 +110,8 @@ def run(
     Args:
         acquisition: the scan.
         options: see `RunOptions`.
-        progress: called with the name of each step and the share of the work done when it starts.
+        progress: called with the name of each step and the share of the work done, when it starts and, in the
+            context prior, as it goes.
 
     Raises:
         InputError: an option does not fit the scan.
@@ -122,9 +123,10 @@ def run(
     warnings = list(acquisition.warnings)
     began = time.perf_counter()
 
-    def step(name: str) -> None:
+    def step(name: str, share: float = 0.0) -> None:
         if progress:
-            progress(name, sum(_WEIGHTS[: STEPS.index(name)]))
+            number = STEPS.index(name)
+            progress(name, sum(_WEIGHTS[:number]) + share * _WEIGHTS[number])
 
     if options.sigma is not None and not 0 < options.sigma < np.inf:
         raise InputError(texts.SIGMA_NOT_POSITIVE.format(sigma=options.sigma))

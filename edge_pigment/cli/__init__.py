@@ -1,4 +1,4 @@
-"""The command line: `edge-pigment run`, `demo`, `simulate`, `info`, `doctor`, `build` and `export`.
+"""The command line: `edge-pigment run`, `watch`, `demo`, `simulate`, `info`, `doctor`, `build` and `export`.
 
 One file per verb. What a verb needs is imported when it runs: `edge-pigment --help` loads neither NumPy nor
 ONNX Runtime.
@@ -17,6 +17,7 @@ from edge_pigment.cli.export import export
 from edge_pigment.cli.info import info
 from edge_pigment.cli.run import run
 from edge_pigment.cli.simulate import simulate
+from edge_pigment.cli.watch import watch
 
 app = typer.Typer(
     name="edge-pigment",
@@ -47,6 +48,7 @@ def _options(
 
 
 app.command()(run)
+app.command()(watch)
 app.command()(demo)
 app.command()(simulate)
 app.command()(info)

@@ -104,6 +104,7 @@ class Progress:
         self._label = label
         self._began = time.perf_counter()
         self._drawn = False
+        self._step = ""
         if quiet:
             self._show: Callable[[str, float, float], None] = lambda *_: None
         elif as_json:
@@ -112,7 +113,7 @@ class Progress:
             self._show = self._bar if sys.stderr.isatty() else self._line
 
     def __call__(self, step: str, fraction: float) -> None:
-        """A step begins when this fraction of the run (0 to 1) is done."""
+        """A step begins, or is under way, when this fraction of the run (0 to 1) is done."""
         self._show(step, fraction, time.perf_counter() - self._began)
 
     def close(self) -> None:
@@ -128,7 +129,9 @@ class Progress:
         )
 
     def _line(self, step: str, fraction: float, seconds: float) -> None:
-        typer.echo(f"{self._label}: {step} ({fraction:.0%}, {seconds:.1f} s)", err=True)
+        if step != self._step:  # a log needs each step once
+            typer.echo(f"{self._label}: {step} ({fraction:.0%}, {seconds:.1f} s)", err=True)
+        self._step = step
 
     def _bar(self, step: str, fraction: float, seconds: float) -> None:
         done = round(_BAR * fraction)

@@ -3,6 +3,7 @@
 The session runs on ONNX Runtime's CPU provider, which is named, so that no other is ever taken silently.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,12 +58,15 @@ class ContextSession:
         mean, factor = self._session.run(list(OUTPUTS), {INPUT: features})
         return mean, factor
 
-    def prior(self, summary: Summary, mask: NDArray[np.bool_]) -> tuple[Array, Array]:
+    def prior(
+        self, summary: Summary, mask: NDArray[np.bool_], progress: Callable[[float], None] | None = None
+    ) -> tuple[Array, Array]:
         """The prior of each voxel of the mask.
 
         Args:
             summary: of the V voxels of the mask, in the mask's C order.
             mask: (Z, Y, X).
+            progress: called with the share that is done after every few slices.
 
         Returns:
             mean (7, V) and packed precision factor (28, V).
@@ -83,6 +87,8 @@ class ContextSession:
                     for channel in range(len(target)):
                         target[channel, done : done + count] = image[:, channel][inside]
             done += count
+            if progress:
+                progress(last / len(mask))
         return mean, factor
 
 

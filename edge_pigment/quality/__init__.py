@@ -82,6 +82,7 @@ class Quality:
             "DroppedSlices": [{"Volume": n, "Slice": z} for n, z in self.levels.dropped],
             "MotionMm": {
                 "Largest": _or_none(self.motion.largest),
+                "Span": _or_none(self.motion.span),
                 "PerVolume": _rounded(self.motion.displacement),
                 "Translation": [_rounded(row) for row in self.motion.translation],
                 "RotationDegrees": [_rounded(row) for row in self.motion.rotation],

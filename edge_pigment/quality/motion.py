@@ -17,7 +17,7 @@ from edge_pigment.quality.levels import groups
 Float = NDArray[np.float64]
 Image = NDArray[np.float32]
 
-COARSE_MM = 7.0
+COARSE_MM = 6.0
 """Voxels are averaged up to about this size: some ten thousand are left of a head."""
 SWEEPS = 3
 """Of all volumes of a shell, each with a new template."""
@@ -25,15 +25,16 @@ STILL_MM = 0.05
 """The largest change of a sweep below which it has converged."""
 LEAST_PULL_MM = 0.3
 """Volumes displaced less stay as they are: interpolation would blur them more than it aligns."""
-WARN_MM = 2.0
-"""Displacement in the brain above which the user is told: a voxel of most scans; fibres' contrast alone makes
-up to 0.8 mm, and eddy currents at b = 2000 make 1 to 3 mm of what looks like motion and blurs the maps like it."""
+WARN_MM = 1.5
+"""From the median pose, root mean square over the brain, above which the user is told. Fibres' contrast alone makes
+0.5 mm; a head that moves by 5 mm halfway is 2.5 mm away from the median at least. Eddy currents at b = 2000 make 1 to
+3 mm of what looks like motion, and blurs the maps like it."""
 LEAST_COARSE = 4
 """Coarse voxels along an axis; in fewer no motion along it is seen."""
 
 
 class Motion(NamedTuple):
-    """Of each volume against the first of its shell.
+    """Of each volume against the median pose of its shell.
 
     translation (N, 3) mm along the image axes; rotation (N, 3) degrees about them; displacement (N,) mm, root mean
     square over the brain. NaN where a volume has no like.
@@ -45,9 +46,20 @@ class Motion(NamedTuple):
 
     @property
     def largest(self) -> float:
-        """mm, of the volume that moved most; NaN where nothing could be compared."""
+        """mm, of the volume furthest from the median; NaN where nothing could be compared."""
         known = self.displacement[np.isfinite(self.displacement)]
         return float(known.max()) if len(known) else float("nan")
+
+    @property
+    def span(self) -> float:
+        """mm, of the two volumes furthest apart, as translations go; NaN where nothing could be compared."""
+        known = self.translation[np.isfinite(self.displacement)]
+        if not len(known):
+            return float("nan")
+        # over the directions of a coarse sphere, which is linear in the number of volumes
+        sphere = np.random.default_rng(0).standard_normal((64, 3))
+        along = known @ (sphere / np.linalg.norm(sphere, axis=1, keepdims=True)).T
+        return max(float(np.ptp(along, axis=0).max()), self.largest)
 
 
 def measure_motion(acquisition: Acquisition, mask: NDArray[np.bool_], leave_out: tuple[int, ...] = ()) -> Motion:
@@ -71,7 +83,7 @@ def measure_motion(acquisition: Acquisition, mask: NDArray[np.bool_], leave_out:
             continue
         images = np.stack([_coarse(np.nan_to_num(acquisition.signal[..., n]), factor) for n in chosen])
         pose, points = _register(images, inside, size)
-        pose -= pose[0]
+        pose -= np.median(pose, axis=0)
         moved = pose[:, None, :3] + np.cross(pose[:, None, 3:], points[None])
         found.translation[chosen] = pose[:, :3]
         found.rotation[chosen] = np.degrees(pose[:, 3:])

@@ -56,8 +56,8 @@ def judge(quality: "Quality") -> Verdict:
         care.append(texts.VOLUMES_SWAPPED.format(pairs=pairs, lead=q.swap.lead))
     if q.motion.largest > WARN_MM:
         moved = [n for n, d in enumerate(q.motion.displacement) if d > WARN_MM]
-        text = texts.MOVED.format(mm=q.motion.largest, degrees=q.rotation, volumes=listed(moved))
-        if q.motion.largest > REPEAT_MM:
+        text = texts.MOVED.format(mm=q.motion.span, degrees=q.rotation, volumes=listed(moved))
+        if q.motion.span > REPEAT_MM:
             repeat.append(f"{text} {texts.MOVED_TOO_FAR}")
         else:
             care.append(f"{text} {texts.MOVED_SOMEWHAT}")

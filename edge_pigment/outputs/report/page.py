@@ -106,7 +106,7 @@ def _verdict(quality: Mapping[str, Any], areas: Sequence[str]) -> str:
 def _all_well(quality: Mapping[str, Any]) -> str:
     if not quality:
         return "The quality of this scan was not measured."
-    mm = quality["MotionMm"]["Largest"]
+    mm = quality["MotionMm"]["Span"]
     still = f"the head moved by at most {mm:.1f} mm" if mm is not None else "motion could not be measured"
     return (
         f"No volume or slice stands out, no volumes are exchanged, {still}, the gradient directions give no reason for "

@@ -1,0 +1,208 @@
+"""Volumes as they arrive in a folder: one NIfTI that grows, or a file for each volume with its own b and direction.
+
+A volume counts once its voxels and its entries in .bval and .bvec are all there; what is half written is looked at
+again later. Files of single volumes are ordered by name, numbers in names as numbers, whatever the order of arrival.
+A volume with the same voxels as another was sent twice and counts once.
+"""
+
+import gzip
+import hashlib
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pigment import errors as texts
+from edge_pigment.acquisition import IMAGE_SUFFIXES, Acquisition, stem
+from edge_pigment.errors import InputError
+from edge_pigment.gradients import GradientTable, fsl_signs
+
+Float = NDArray[np.float64]
+Volume = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Arrivals:
+    """The scan so far; None where no volume has arrived yet.
+
+    waiting: files that are not complete, and why; repeats: files or volumes that were sent twice.
+    """
+
+    acquisition: Acquisition | None
+    waiting: tuple[str, ...] = ()
+    repeats: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Volumes."""
+        return 0 if self.acquisition is None else len(self.acquisition.gradients)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes when the volumes do."""
+        if self.acquisition is None:
+            return ""
+        digest = hashlib.blake2b(self.acquisition.gradients.bvals.tobytes(), digest_size=16)
+        digest.update(self.acquisition.gradients.bvecs.tobytes())
+        for n in range(self.count):
+            # the sum tells volumes apart; their bytes were compared when they were read
+            digest.update(np.float64(self.acquisition.signal[..., n].sum(dtype=np.float64)).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Complete volumes of one file: (X, Y, Z, n), b (n,), directions (n, 3) along the image axes."""
+
+    signal: Volume
+    bvals: Float
+    bvecs: Float
+    affine: Float
+    header: Any
+
+
+class Folder:
+    """A folder that a scanner writes into.
+
+    Raises:
+        InputError: it is not there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_dir():
+            raise InputError(texts.WATCH_FOLDER_MISSING.format(path=path))
+        self.path = path
+        self._known: dict[Path, tuple[tuple[tuple[int, int], ...], _Piece]] = {}
+
+    def look(self) -> Arrivals:
+        """What has arrived by now.
+
+        Raises:
+            InputError: complete volumes that cannot belong to one scan.
+        """
+        waiting: list[str] = []
+        pieces: list[tuple[Path, _Piece]] = []
+        found = [p for p in self.path.iterdir() if p.name.endswith(IMAGE_SUFFIXES) and not p.name.startswith(".")]
+        for path in sorted(found, key=_natural):
+            try:
+                pieces.append((path, self._piece(path)))
+            except _NotYet as why:
+                waiting.append(f"{path.name}: {why}")
+        return _joined(pieces, waiting)
+
+    def _piece(self, path: Path) -> _Piece:
+        """The file's complete volumes; read again only if it or its tables have changed."""
+        tables = [path.with_name(f"{stem(path)}.{kind}") for kind in ("bval", "bvec")]
+        for table in tables:
+            if not table.is_file():
+                raise _NotYet(f"no {table.name} yet")
+        state = tuple((s.st_size, s.st_mtime_ns) for s in (p.stat() for p in (path, *tables)))
+        if path in self._known and self._known[path][0] == state:
+            return self._known[path][1]
+        piece = _read(path, *tables)
+        self._known[path] = (state, piece)
+        return piece
+
+
+class _NotYet(Exception):
+    """A file that is still being written, as far as one can tell."""
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _read(path: Path, bval: Path, bvec: Path) -> _Piece:
+    header, voxels, affine = _voxels(path)
+    bvals = _numbers(bval).ravel()
+    rows = np.atleast_2d(_numbers(bvec))
+    if rows.shape == (3, 1) or (rows.shape[0] == 3 and rows.shape[1] == len(bvals)):
+        rows = rows.T
+    if rows.shape[1] != 3:
+        raise _NotYet(f"{bvec.name} is not complete")
+    count = min(voxels.shape[3], len(bvals), len(rows))
+    # a scanner may make room for all volumes beforehand: an empty one has not arrived
+    kept = [n for n in range(count) if np.ptp(voxels[..., n]) > 0]
+    if not kept:
+        raise _NotYet("no complete volume yet")
+    bvecs = np.nan_to_num(rows[kept]) * fsl_signs(affine)
+    return _Piece(voxels[..., kept], bvals[kept], bvecs, affine, header)
+
+
+def _numbers(path: Path) -> Float:
+    try:
+        lines = path.read_text("utf-8-sig").replace(",", " ").splitlines()
+        rows = [[float(word) for word in line.split()] for line in lines if line.strip()]
+        shortest = min(len(row) for row in rows)
+        # the last row may be half written
+        return np.array([row[:shortest] for row in rows])
+    except ValueError as error:
+        raise _NotYet(f"{path.name} is not complete") from error
+
+
+def _voxels(path: Path) -> tuple[Any, Volume, Float]:
+    """Header, complete volumes (X, Y, Z, n) and affine of a file that may still grow."""
+    raw = _bytes(path)
+    try:
+        header: Any = nib.Nifti1Header(raw[:348])  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever nibabel makes of half a header
+        raise _NotYet("the header is not complete") from error
+    shape = tuple(int(n) for n in header.get_data_shape())
+    if len(shape) not in (3, 4):
+        raise InputError(texts.IMAGE_NOT_4D.format(path=path, shape=shape))
+    dtype = header.get_data_dtype()
+    start, size = int(header.get_data_offset()), int(np.prod(shape[:3])) * dtype.itemsize
+    count = min((len(raw) - start) // size, shape[3] if len(shape) == 4 else 1)
+    if count < 1:
+        raise _NotYet("no complete volume yet")
+    stored = np.frombuffer(raw, dtype, count * int(np.prod(shape[:3])), start).reshape((*shape[:3], count), order="F")
+    slope, inter = header.get_slope_inter()
+    voxels = np.asarray(stored, np.float64) * (1.0 if slope is None else slope) + (inter or 0.0)
+    return header, np.asfortranarray(voxels, np.float32), np.asarray(header.get_best_affine(), float)
+
+
+def _bytes(path: Path) -> bytes:
+    """The file's content, decompressed as far as it has been written."""
+    if not path.name.endswith(".gz"):
+        return path.read_bytes()
+    parts: list[bytes] = []
+    try:
+        with gzip.open(path) as file:
+            while part := file.read(1 << 20):
+                parts.append(part)
+    except (EOFError, zlib.error, gzip.BadGzipFile, OSError):
+        pass  # cut short; complete volumes are told by their size
+    return b"".join(parts)
+
+
+def _joined(pieces: list[tuple[Path, _Piece]], waiting: list[str]) -> Arrivals:
+    """One scan of all pieces, what was sent twice left out."""
+    if not pieces:
+        return Arrivals(None, tuple(waiting))
+    first = pieces[0][1]
+    seen: set[bytes] = set()
+    repeats: list[str] = []
+    signal, bvals, bvecs = [], [], []
+    for path, piece in pieces:
+        if piece.signal.shape[:3] != first.signal.shape[:3] or not np.allclose(piece.affine, first.affine, atol=1e-3):
+            raise InputError(texts.WATCH_GRIDS_DIFFER.format(path=path, other=pieces[0][0].name))
+        for n in range(piece.signal.shape[3]):
+            digest = hashlib.blake2b(piece.signal[..., n].tobytes("F"), digest_size=16).digest()
+            if digest in seen:
+                repeats.append(f"{path.name} volume {n}")
+                continue
+            seen.add(digest)
+            signal.append(piece.signal[..., n])
+            bvals.append(piece.bvals[n])
+            bvecs.append(piece.bvecs[n])
+    whole = np.empty((*first.signal.shape[:3], len(signal)), np.float32, order="F")
+    for n, volume in enumerate(signal):
+        whole[..., n] = volume
+    table = GradientTable(np.array(bvals), np.array(bvecs))
+    acquisition = Acquisition(whole, table, first.affine, pieces[0][0], first.header)
+    return Arrivals(acquisition, tuple(waiting), tuple(repeats))
