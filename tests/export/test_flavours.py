@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="the workshop extra is not installed")
 
 import small
+
 from edge_pigment.errors import DeviceError
 from edge_pigment.prior.context import INPUT, OUTPUTS
 from edge_pigment.prior.engine import Profile, serialise

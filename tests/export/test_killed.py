@@ -7,7 +7,6 @@ import time
 import numpy as np
 import pytest
 
-from edge_pigment.errors import BundleError
 from edge_pigment.prior.bundle import SHIPPED, load_bundle
 
 pytest.importorskip("onnx", reason="the workshop extra is not installed")
@@ -37,11 +36,9 @@ def kill_often(folder, kills, seed):
         time.sleep(rng.uniform(0, 0.15))
         writer.kill()
         writer.wait()
-        try:
-            bundle = load_bundle(target)
-        except BundleError as error:
-            assert "is not a bundle" in str(error), "it is not there, never there and damaged"
-            continue
+        if not target.exists():
+            continue  # killed before the first, or between moving the old one away and the new one in
+        bundle = load_bundle(target)
         whole += 1
         assert (bundle.folder / "log").read_text() == bundle.manifest.version * 100_000
     return whole
