@@ -84,8 +84,8 @@ def _in_words(update: "Update") -> str:
     else:
         p = update.precision
         lines = [
-            f"{head}: sd of FA {p.white_fa_sd:.3f} white, {p.grey_fa_sd:.3f} grey; of MD {1e3 * p.white_md_sd:.3f} white, "
-            f"{1e3 * p.grey_md_sd:.3f} grey (10⁻³ mm²/s); {update.seconds:.1f} s",
+            f"{head}: sd of FA {p.white_fa_sd:.3f} white, {p.grey_fa_sd:.3f} grey; sd of MD {1e3 * p.white_md_sd:.3f} "
+            f"white, {1e3 * p.grey_md_sd:.3f} grey (10⁻³ mm²/s); {update.seconds:.1f} s",
             f"  {update.forecast.advice}",
         ]
     lines += [f"  warning: {warning}" for warning in update.warnings]

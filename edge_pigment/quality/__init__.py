@@ -104,7 +104,7 @@ def assess(
     mask: NDArray[np.bool_],
     measurements: Measurements,
     theta: Array,
-    residual: Array,
+    residual: NDArray[np.floating[Any]],
     convention: Convention,
 ) -> Quality:
     """Measure a scan's quality and judge it.

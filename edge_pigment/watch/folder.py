@@ -91,7 +91,7 @@ class Folder:
         for path in sorted(found, key=_natural):
             try:
                 pieces.append((path, self._piece(path)))
-            except _NotYet as why:
+            except _UnfinishedError as why:
                 waiting.append(f"{path.name}: {why}")
         return _joined(pieces, waiting)
 
@@ -100,7 +100,7 @@ class Folder:
         tables = [path.with_name(f"{stem(path)}.{kind}") for kind in ("bval", "bvec")]
         for table in tables:
             if not table.is_file():
-                raise _NotYet(f"no {table.name} yet")
+                raise _UnfinishedError(f"no {table.name} yet")
         state = tuple((s.st_size, s.st_mtime_ns) for s in (p.stat() for p in (path, *tables)))
         if path in self._known and self._known[path][0] == state:
             return self._known[path][1]
@@ -109,7 +109,7 @@ class Folder:
         return piece
 
 
-class _NotYet(Exception):
+class _UnfinishedError(Exception):
     """A file that is still being written, as far as one can tell."""
 
 
@@ -124,12 +124,12 @@ def _read(path: Path, bval: Path, bvec: Path) -> _Piece:
     if rows.shape == (3, 1) or (rows.shape[0] == 3 and rows.shape[1] == len(bvals)):
         rows = rows.T
     if rows.shape[1] != 3:
-        raise _NotYet(f"{bvec.name} is not complete")
+        raise _UnfinishedError(f"{bvec.name} is not complete")
     count = min(voxels.shape[3], len(bvals), len(rows))
     # a scanner may make room for all volumes beforehand: an empty one has not arrived
     kept = [n for n in range(count) if np.ptp(voxels[..., n]) > 0]
     if not kept:
-        raise _NotYet("no complete volume yet")
+        raise _UnfinishedError("no complete volume yet")
     bvecs = np.nan_to_num(rows[kept]) * fsl_signs(affine)
     return _Piece(voxels[..., kept], bvals[kept], bvecs, affine, header)
 
@@ -142,7 +142,7 @@ def _numbers(path: Path) -> Float:
         # the last row may be half written
         return np.array([row[:shortest] for row in rows])
     except ValueError as error:
-        raise _NotYet(f"{path.name} is not complete") from error
+        raise _UnfinishedError(f"{path.name} is not complete") from error
 
 
 def _voxels(path: Path) -> tuple[Any, Volume, Float]:
@@ -151,7 +151,7 @@ def _voxels(path: Path) -> tuple[Any, Volume, Float]:
     try:
         header: Any = nib.Nifti1Header(raw[:348])  # type: ignore[no-untyped-call]
     except Exception as error:  # whatever nibabel makes of half a header
-        raise _NotYet("the header is not complete") from error
+        raise _UnfinishedError("the header is not complete") from error
     shape = tuple(int(n) for n in header.get_data_shape())
     if len(shape) not in (3, 4):
         raise InputError(texts.IMAGE_NOT_4D.format(path=path, shape=shape))
@@ -159,7 +159,7 @@ def _voxels(path: Path) -> tuple[Any, Volume, Float]:
     start, size = int(header.get_data_offset()), int(np.prod(shape[:3])) * dtype.itemsize
     count = min((len(raw) - start) // size, shape[3] if len(shape) == 4 else 1)
     if count < 1:
-        raise _NotYet("no complete volume yet")
+        raise _UnfinishedError("no complete volume yet")
     stored = np.frombuffer(raw, dtype, count * int(np.prod(shape[:3])), start).reshape((*shape[:3], count), order="F")
     slope, inter = header.get_slope_inter()
     voxels = np.asarray(stored, np.float64) * (1.0 if slope is None else slope) + (inter or 0.0)

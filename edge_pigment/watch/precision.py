@@ -1,8 +1,9 @@
 """How precise the maps are by now, and what more averages would bring.
 
-The forecast. Every coordinate of a voxel's latent has a share a of its precision from the data. With m times the data
-that part grows m-fold and the prior's stays, so a deviation falls by 1/√(1 - a + m a). The surroundings become better
-known too, and with them the prior; that is not counted, so the forecast errs on the side of too little gain.
+The forecast. The deviation falls with a power of the amount of data. Where the data say everything the power is ½;
+where they say little, more of them help mostly through the surroundings, and the power is ½ √a, with a the data share.
+That is a fit to simulated scans (six directions averaged up to eight times at SNR 10; 7 to 30 directions at SNR 20),
+which it meets within 7 %.
 """
 
 from collections.abc import Mapping
@@ -10,8 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from edge_pigment.physics.tensor import DIMENSION
 
 WHITE_FA = 0.3
 """Above, a voxel counts as white matter."""
@@ -23,6 +22,8 @@ WORTH_IT = 0.10
 """Share by which twice the data must lower the deviation of FA; below, minutes on the table are better spent."""
 LONGEST = 4.0
 """Times the data so far; a target that needs more is out of reach of a patient."""
+MANY = 100.0
+"""Times the data, beyond which the number says no more."""
 
 
 class Precision(NamedTuple):
@@ -70,17 +71,20 @@ def measure_precision(maps: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_])
     )
 
 
+def power(share: float) -> float:
+    """The power of the amount of data with which the deviation falls, from the data share of white matter."""
+    return float(0.5 * np.sqrt(np.clip(share, 0, 1)))
+
+
 def expected(sd: float, share: float, factor: float) -> float:
     """The deviation with `factor` times the data.
 
     Args:
         sd: by now.
-        share: data share of the whole latent, log S0 included.
+        share: data share of white matter.
         factor: >= 1.
     """
-    # log S0 is nearly all data; what is left of the share is the tensor's
-    tensor = np.clip((DIMENSION * share - 1) / (DIMENSION - 1), 0, 1)
-    return float(sd / np.sqrt(1 - tensor + factor * tensor))
+    return float(sd * factor ** -power(share))
 
 
 def forecast(precision: Precision, target: float) -> Forecast:
@@ -96,12 +100,13 @@ def forecast(precision: Precision, target: float) -> Forecast:
     doubled = expected(sd, share, 2)
     if sd <= target:
         return Forecast(True, 1.0, doubled, True, "The target is reached: the scan can stop.")
-    tensor = float(np.clip((DIMENSION * share - 1) / (DIMENSION - 1), 0, 1))
-    factor = 1 + ((sd / target) ** 2 - 1) / tensor if tensor > 0 else float("inf")
+    gain = power(share)
+    factor = float((sd / target) ** (1 / gain)) if gain > 0 else float("inf")
     if doubled > (1 - WORTH_IT) * sd:
         advice = f"More averages will not help enough: twice the data would give {doubled:.3f}. The scan can stop."
         return Forecast(False, factor, doubled, True, advice)
     if factor > LONGEST:
-        advice = f"The target needs {factor:.0f} times the data so far: out of reach. The scan can stop."
+        many = f"{factor:.0f}" if factor < MANY else f"more than {MANY:.0f}"
+        advice = f"The target needs {many} times the data so far: out of reach. Twice would give {doubled:.3f}."
         return Forecast(False, factor, doubled, True, advice)
     return Forecast(False, factor, doubled, False, f"Go on: {factor:.1f} times the data so far will reach the target.")

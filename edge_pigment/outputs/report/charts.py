@@ -72,9 +72,9 @@ def bars(
     parts = [f'<svg class="bars" viewBox="0 0 {width} {height}" role="img">']
     for level in (limit, -limit) if signed else (limit,):
         y = base - level * room
-        parts.append(f'<line x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GREY}" stroke-dasharray="4 3"/>')
-        parts.append(f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end">{level:+.3g}{escape(unit)}</text>' if signed
-                     else f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end">{level:.3g}{escape(unit)}</text>')  # fmt: skip
+        label = f"{level:{'+' if signed else ''}.3g}{escape(unit)}"
+        line = f'x1="{left}" x2="{width}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GREY}" stroke-dasharray="4 3"'
+        parts.append(f'<line {line}/><text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
     parts.append(f'<line x1="{left}" x2="{width}" y1="{base}" y2="{base}" stroke="{INK}"/>')
     for n, value in enumerate(values):
         x = left + (n + 0.15) * step
@@ -92,7 +92,8 @@ def bars(
             )
             if beyond:
                 at = y - 3 if value >= 0 else y + size + 11
-                parts.append(f'<text x="{x + 0.35 * step:.1f}" y="{at:.1f}" text-anchor="middle" class="mark">{n}</text>')
+                where = f'x="{x + 0.35 * step:.1f}" y="{at:.1f}" text-anchor="middle"'
+                parts.append(f'<text {where} class="mark">{n}</text>')
         if len(values) <= 24 or n % 10 == 0:
             parts.append(f'<text x="{x + 0.35 * step:.1f}" y="{height - 2}" text-anchor="middle" class="n">{n}</text>')
     return "".join([*parts, "</svg>"])

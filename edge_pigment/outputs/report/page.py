@@ -60,7 +60,8 @@ def draw_report(
     ]
     body = "".join(
         [
-            f"<header><h1>{escape(title)}</h1><span class='dim'>{escape('  ·  '.join(facts(provenance)))}</span></header>",
+            f"<header><h1>{escape(title)}</h1>",
+            f'<span class="dim">{escape("  ·  ".join(facts(_shown(provenance))))}</span></header>',
             _verdict(quality, notes),
             _viewer(),
             '<section class="cards">',
@@ -77,9 +78,15 @@ def draw_report(
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}: edge-pigment</title><style>{_file('style.css')}</style></head><body><main>{body}</main>"
-        f'<script type="application/json" id="volumes">{packed}</script><script>{_file("viewer.js")}</script></body></html>\n'
+        f"<title>{escape(title)}: edge-pigment</title><style>{_file('style.css')}</style></head>"
+        f'<body><main>{body}</main><script type="application/json" id="volumes">{packed}</script>'
+        f"<script>{_file('viewer.js')}</script></body></html>\n"
     )
+
+
+def _shown(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """What the line under the title says; device and times have a card of their own."""
+    return {key: value for key, value in provenance.items() if key not in ("Device", "Seconds")}
 
 
 def _file(name: str) -> str:
@@ -100,7 +107,10 @@ def _verdict(quality: Mapping[str, Any], areas: Sequence[str]) -> str:
             f"{'; '.join(areas)}.</p>"
         )
     word = level[:1].upper() + level[1:] or "Not judged"
-    return f'<section id="verdict" class="{look}"><div class="sign" aria-hidden="true">{sign}</div><div><div class="word">{word}</div>{reasons}</div></section>'
+    return (
+        f'<section id="verdict" class="{look}"><div class="sign" aria-hidden="true">{sign}</div>'
+        f'<div><div class="word">{word}</div>{reasons}</div></section>'
+    )
 
 
 def _all_well(quality: Mapping[str, Any]) -> str:
@@ -117,8 +127,9 @@ def _all_well(quality: Mapping[str, Any]) -> str:
 def _viewer() -> str:
     width, height = CANVAS
     figures = "".join(
-        f'<figure id="{plane}"><figcaption></figcaption><canvas width="{width}" height="{height}" aria-label="{plane} slice">'
-        f'</canvas><input type="range" min="0" max="1" value="0" aria-label="{plane} slice"></figure>'
+        f'<figure id="{plane}"><figcaption></figcaption>'
+        f'<canvas width="{width}" height="{height}" aria-label="{plane} slice"></canvas>'
+        f'<input type="range" min="0" max="1" value="0" aria-label="{plane} slice"></figure>'
         for plane in ("axial", "coronal", "sagittal")
     )
     return (
@@ -136,15 +147,15 @@ def _volumes(quality: Mapping[str, Any]) -> str:
     found, moved = quality["Volumes"], quality["MotionMm"]
     percent = [None if v is None else 100 * float(np.expm1(v)) for v in found["LogLevel"]]
     outliers = found["Outliers"]
-    exchanged = sorted({n for pair in found["Exchanged"] for n in pair})
+    exchanged = " or ".join(f"{a} and {b}" for a, b in found["Exchanged"])
+    if found["ExchangeUndecidable"]:
+        exchanged = f"cannot be told, {found['ExchangeUndecidable']}"
     dropped = quality["DroppedSlices"]
     places = ", ".join(f"{d['Volume']}/{d['Slice']}" for d in dropped[:12]) + (" …" if len(dropped) > 12 else "")
     said = [
         f"Outlying volumes: {_listed(outliers)}.",
         f"Dropped or bright slices (volume/slice): {places or 'none'}.",
-        f"Exchanged volumes: {' or '.join(f'{a} and {b}' for a, b in found['Exchanged'])}."
-        if exchanged
-        else f"Exchanged volumes: {found['ExchangeUndecidable'] and 'cannot be told, ' + found['ExchangeUndecidable'] or 'none'}.",
+        f"Exchanged volumes: {exchanged or 'none'}.",
     ]
     return (
         '<div class="card"><h2>Volumes (from 0)</h2>'
@@ -219,7 +230,8 @@ def _details(provenance: Mapping[str, Any], quality: Mapping[str, Any], warnings
     software = provenance.get("Software", {})
     if software:
         rows.append(("software", ", ".join(f"{k} {v}" for k, v in software.items())))
-    return f'<div class="card"><h2>Measures and provenance</h2>{_table(rows)}{_items([escape(w) for w in warnings])}</div>'
+    told = _items([escape(warning) for warning in warnings])
+    return f'<div class="card"><h2>Measures and provenance</h2>{_table(rows)}{told}</div>'
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:
