@@ -69,13 +69,12 @@ const Choice* find(const char* name) {
     return found;
 }
 
-constexpr long CHUNK = 1024;  // voxels; a multiple of every width
 enum Status { DONE = 0, NO_SUCH_ISA = 1, OUT_OF_MEMORY = 2 };
 
 // Runs work(first, last, scratch) over all voxels, the caller's thread among `threads`.
 template <class Work> int in_chunks(long V, int N, int threads, Work work) {
     const long chunks = (V + CHUNK - 1) / CHUNK;
-    const std::size_t bytes = sizeof(float) * TILES * MAX_WIDTH * std::size_t(N > 0 ? N : 1);  // a multiple of 64
+    const std::size_t bytes = sizeof(float) * scratch_size(N);  // a multiple of 64
     std::atomic<long> next{0};
     std::atomic<int> status{DONE};
     auto worker = [&]() {

@@ -32,10 +32,15 @@ struct ProductsTask {
     float *residual, *rss, *gradient, *information;
 };
 
-// Each works on voxels first..last-1, first a multiple of the width. scratch: TILES * N * width floats, 64-aligned.
-constexpr int TILES = 4;
+// A thread takes CHUNK voxels at a time, and reads the measurements of GROUP_VOXELS at a time into its scratch.
+constexpr long CHUNK = 1024;
+constexpr int GROUP_VOXELS = 64;
 constexpr int MAX_WIDTH = 16;
 
+// Floats of a thread's scratch, 64-aligned: a group's measurements, and three tiles of one vector.
+constexpr unsigned long scratch_size(int N) { return (GROUP_VOXELS + 3ul * MAX_WIDTH) * (N > 0 ? N : 1); }
+
+// Each works on voxels first..last-1, first a multiple of CHUNK.
 struct Variant {
     const char* name;
     int width;

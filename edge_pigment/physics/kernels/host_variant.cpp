@@ -7,65 +7,83 @@
 
 namespace EP_NAMESPACE {
 
-static_assert(WIDTH <= MAX_WIDTH, "scratch is too small");
+constexpr int GROUP = GROUP_VOXELS / WIDTH;
+static_assert(WIDTH <= MAX_WIDTH && CHUNK % GROUP_VOXELS == 0, "host.cpp cuts the voxels accordingly");
 
 namespace {
 
 inline int count_of(long v, long last) { return last - v < WIDTH ? int(last - v) : WIDTH; }
 
-// A block's measurements side by side, read from memory once however many passes follow; in units of σ. What is not
+// A vector's voxels: where they lie, how many they are, and their measurements.
+struct Block {
+    long v;
+    int count;
+    Lanes log_sigma;
+    const Lanes* y;  // (N) in units of σ
+    Lanes* rest;     // room for further tiles
+};
+
+// Calls work(block) for all voxels first..last-1. Their measurements are read from memory once, however many passes
+// follow, and some cache lines of a volume at a time: GROUP vectors' tiles (N, WIDTH) one after the other. What is not
 // finite or louder than any signal that the model can make is NaN from here on: unknown.
-inline void fill_tile(int N, long V, const float* y, long v, int count, Lanes inverse_sigma, Lanes* tile) {
+template <class Task, class Work>
+inline void for_blocks(const Task& task, long first, long last, float* scratch, Work work) {
+    Lanes* tiles = reinterpret_cast<Lanes*>(scratch);
     const Lanes loudest = all<Lanes>(3.2690174e6f);  // exp(MAX_LOG_S0)
     const Lanes unknown = all<Lanes>(__builtin_nanf(""));
-    for (int n = 0; n < N; ++n) {
-        const Lanes value = load(y + n * V + v, count);
-        tile[n] = select(magnitude(value) <= loudest, value * inverse_sigma, unknown);
-    }
-}
-
-inline Lanes sigma_of(const float* sigma, long v, int count) {
-    return maximum(load(sigma + v, count), all<Lanes>(MIN_SIGMA));
-}
-
-void run_summarise(const SummariseTask& task, long first, long last, float* scratch) {
-    Lanes* y = reinterpret_cast<Lanes*>(scratch);
-    for (long v = first; v < last; v += WIDTH) {
-        const int count = count_of(v, last);
-        const Lanes sigma = sigma_of(task.sigma, v, count);
-        fill_tile(task.N, task.V, task.y, v, count, 1.0f / sigma, y);
-        Lanes theta[DIMENSION], sd[DIMENSION];
-        summarise(task.N, task.table, task.basis, task.mean, y, logarithm(sigma), y + task.N,
-                  y + 2 * task.N, y + 3 * task.N, theta, sd);
-        for (int k = 0; k < DIMENSION; ++k) {
-            store(task.theta + k * task.V + v, theta[k], count);
-            store(task.sd + k * task.V + v, sd[k], count);
+    for (long from = first; from < last; from += GROUP * WIDTH) {
+        const int vectors = last - from < GROUP * WIDTH ? int((last - from + WIDTH - 1) / WIDTH) : GROUP;
+        Lanes sigma[GROUP], inverse_sigma[GROUP];
+        for (int j = 0; j < vectors; ++j) {
+            const long v = from + j * WIDTH;
+            sigma[j] = maximum(load(task.sigma + v, count_of(v, last)), all<Lanes>(MIN_SIGMA));
+            inverse_sigma[j] = 1.0f / sigma[j];
+        }
+        for (int n = 0; n < task.N; ++n)
+            for (int j = 0; j < vectors; ++j) {
+                const long v = from + j * WIDTH;
+                const Lanes y = load(task.y + n * task.V + v, count_of(v, last));
+                tiles[j * task.N + n] = select(magnitude(y) <= loudest, y * inverse_sigma[j], unknown);
+            }
+        for (int j = 0; j < vectors; ++j) {
+            const long v = from + j * WIDTH;
+            work(Block{v, count_of(v, last), logarithm(sigma[j]), tiles + j * task.N, tiles + GROUP * task.N});
         }
     }
 }
 
+void run_summarise(const SummariseTask& task, long first, long last, float* scratch) {
+    for_blocks(task, first, last, scratch, [&](const Block& block) {
+        Lanes theta[DIMENSION], sd[DIMENSION];
+        summarise(task.N, task.table, task.basis, task.mean, block.y, block.log_sigma, block.rest,
+                  block.rest + task.N, block.rest + 2 * task.N, theta, sd);
+        for (int k = 0; k < DIMENSION; ++k) {
+            store(task.theta + k * task.V + block.v, theta[k], block.count);
+            store(task.sd + k * task.V + block.v, sd[k], block.count);
+        }
+    });
+}
+
 void run_adapt(const AdaptTask& task, long first, long last, float* scratch) {
-    Lanes* y = reinterpret_cast<Lanes*>(scratch);
-    for (long v = first; v < last; v += WIDTH) {
-        const int count = count_of(v, last);
-        const Lanes sigma = sigma_of(task.sigma, v, count);
-        fill_tile(task.N, task.V, task.y, v, count, 1.0f / sigma, y);
+    for_blocks(task, first, last, scratch, [&](const Block& block) {
+        const long V = task.V, v = block.v;
+        const int count = block.count;
         Prior<Lanes> prior;
-        for (int k = 0; k < DIMENSION; ++k) prior.mean[k] = load(task.mean + k * task.V + v, count);
-        for (int k = 0; k < PACKED; ++k) prior.L[k] = load(task.factor + k * task.V + v, count);
+        for (int k = 0; k < DIMENSION; ++k) prior.mean[k] = load(task.mean + k * V + v, count);
+        for (int k = 0; k < PACKED; ++k) prior.L[k] = load(task.factor + k * V + v, count);
         prepare(prior);
         State<Lanes> at;
-        adapt(task.N, task.table, y, logarithm(sigma), prior, task.nu, task.iterations, y + task.N, at);
+        adapt(task.N, task.table, block.y, block.log_sigma, prior, task.nu, task.iterations, block.rest, at);
         Lanes mode[DIMENSION], factor[PACKED], share[2], known = {};
         latent_of(prior, at.zeta, mode);
         posterior(at, prior, factor, share);
-        for (int n = 0; n < task.N; ++n) known = known + select(y[n] == y[n], all<Lanes>(1.0f), Lanes{});
-        for (int k = 0; k < DIMENSION; ++k) store(task.mode + k * task.V + v, mode[k], count);
-        for (int k = 0; k < PACKED; ++k) store(task.posterior_factor + k * task.V + v, factor[k], count);
+        for (int n = 0; n < task.N; ++n) known += select(block.y[n] == block.y[n], all<Lanes>(1.0f), Lanes{});
+        for (int k = 0; k < DIMENSION; ++k) store(task.mode + k * V + v, mode[k], count);
+        for (int k = 0; k < PACKED; ++k) store(task.posterior_factor + k * V + v, factor[k], count);
         store(task.residual + v, square_root(at.rss / maximum(known, all<Lanes>(1.0f))), count);
         store(task.distance + v, at.distance, count);
-        for (int k = 0; k < 2; ++k) store(task.share + k * task.V + v, share[k], count);
-    }
+        for (int k = 0; k < 2; ++k) store(task.share + k * V + v, share[k], count);
+    });
 }
 
 void run_moments(const MomentsTask& task, long first, long last, float*) {
@@ -80,34 +98,32 @@ void run_moments(const MomentsTask& task, long first, long last, float*) {
 }
 
 void run_products(const ProductsTask& task, long first, long last, float* scratch) {
-    Lanes* y = reinterpret_cast<Lanes*>(scratch);
-    for (long v = first; v < last; v += WIDTH) {
-        const int count = count_of(v, last);
-        const Lanes sigma = sigma_of(task.sigma, v, count);
-        fill_tile(task.N, task.V, task.y, v, count, 1.0f / sigma, y);
+    for_blocks(task, first, last, scratch, [&](const Block& block) {
+        const long V = task.V, v = block.v;
+        const int count = block.count;
         Lanes z[DIMENSION], gradient[DIMENSION], information[PACKED];
-        for (int k = 0; k < DIMENSION; ++k) z[k] = load(task.z + k * task.V + v, count);
+        for (int k = 0; k < DIMENSION; ++k) z[k] = load(task.z + k * V + v, count);
         Latent<Lanes> q = latent(z);
-        q.log_s0 = within(q.log_s0, -MAX_LOG_S0, MAX_LOG_S0) - logarithm(sigma);
+        q.log_s0 = within(q.log_s0, -MAX_LOG_S0, MAX_LOG_S0) - block.log_sigma;
         Products<Lanes> sums;
         if (task.information) {
-            products<true>(task.N, task.table, y, q, y + task.N, sums);
+            products<true>(task.N, task.table, block.y, q, block.rest, sums);
             information_in_latent(q, sums, information);
-            for (int k = 0; k < PACKED; ++k) store(task.information + k * task.V + v, information[k], count);
+            for (int k = 0; k < PACKED; ++k) store(task.information + k * V + v, information[k], count);
         } else {
-            products<false>(task.N, task.table, y, q, y + task.N, sums);
+            products<false>(task.N, task.table, block.y, q, block.rest, sums);
         }
         gradient_in_latent(q, sums, gradient);
-        for (int k = 0; k < DIMENSION; ++k) store(task.gradient + k * task.V + v, gradient[k], count);
+        for (int k = 0; k < DIMENSION; ++k) store(task.gradient + k * V + v, gradient[k], count);
         store(task.rss + v, sums.rss, count);
         if (task.residual) {
             const Theta2<Lanes> theta = in_bits(q);
             for (int n = 0; n < task.N; ++n) {
-                const Lanes r = misfit(y[n], signal(theta, task.table + n * ROW)).residual;
-                store(task.residual + n * task.V + v, r, count);
+                const Lanes r = misfit(block.y[n], signal(theta, task.table + n * ROW)).residual;
+                store(task.residual + n * V + v, r, count);
             }
         }
-    }
+    });
 }
 
 }  // namespace
