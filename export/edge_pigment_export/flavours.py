@@ -85,7 +85,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     last = body[cut - 1].output[0]
     read = {name for node in body[:cut] for name in node.input}
     for initialiser in half.graph.initializer:
-        if initialiser.name in read:
+        if initialiser.name in read and initialiser.data_type == TensorProto.FLOAT:
             values = numpy_helper.to_array(initialiser).astype(np.float16)
             initialiser.CopyFrom(numpy_helper.from_array(values, initialiser.name))
     for node in body[:cut]:

@@ -4,8 +4,10 @@ import copy
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from onnx import helper, numpy_helper
 
 from edge_pigment.prior.context import INPUT, OUTPUTS
 from edge_pigment.prior.features import CHANNELS
@@ -13,6 +15,8 @@ from edge_pigment_export.flavours import name_layers
 from edge_pigment_prior.network import ContextPrior, MaskedConvolution
 
 OPSET = 18
+BLOCK = 16
+"""Channels that AVX-512 convolves at a time; AVX2 takes 8."""
 
 
 def fold_mask(model: ContextPrior) -> ContextPrior:
@@ -31,6 +35,32 @@ def fold_mask(model: ContextPrior) -> ContextPrior:
             plain.bias.copy_(masked.bias)
         branch[0] = plain
     return model.eval()
+
+
+def align_channels(proto: onnx.ModelProto) -> None:
+    """Pad the input's channels with zeros to a multiple of the CPU kernels' block, and the weights that read them.
+
+    ONNX Runtime convolves in blocks of 8 or 16 channels, and falls back to a general matrix product where a layer's
+    channels do not fill them: with 45 the two first layers took twice as long.
+    """
+    more = -CHANNELS % BLOCK
+    padded = f"{INPUT}_aligned"
+    users = [node for node in proto.graph.node if node.input[0] == INPUT]
+    names = {node.input[1] for node in users}
+    for initialiser in proto.graph.initializer:
+        if initialiser.name in names:
+            weight = numpy_helper.to_array(initialiser)
+            widened = np.pad(weight, ((0, 0), (0, more), (0, 0), (0, 0)))
+            initialiser.CopyFrom(numpy_helper.from_array(widened, initialiser.name))
+    for node in users:
+        node.input[0] = padded
+    pads = numpy_helper.from_array(np.array([0, 0, 0, 0, 0, more, 0, 0], np.int64), "channels_to_add")
+    proto.graph.initializer.append(pads)
+    pad = helper.make_node("Pad", [INPUT, pads.name], [padded], name="align")
+    nodes = [pad, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    del proto.graph.value_info[:]
 
 
 def to_onnx(model: ContextPrior) -> onnx.ModelProto:
@@ -57,5 +87,6 @@ def to_onnx(model: ContextPrior) -> onnx.ModelProto:
         del node.metadata_props[:]
     del proto.metadata_props[:]
     name_layers(proto)
+    align_channels(proto)
     onnx.checker.check_model(proto)
     return proto
