@@ -53,6 +53,10 @@ COLOURED = 0.85
 noise and edges make it. White scans up to SNR 40 have 0.95 or more, zero-filling by 4/3 leaves 0.6."""
 CLEANEST_SNR = 1000.0
 """σ is at least S0 over this: a simulated scan without noise must not make the likelihood infinite."""
+NEARLY_NORMAL = 20.0
+"""SNR above which a magnitude's variance is taken as here: 0.1 % less than σ²."""
+WIDEST_SPREAD = 0.03
+"""Of the square root of eigenvalues taken as noise: in a single slice noise spreads more, but edges come in."""
 MAD = 0.6745
 """Median absolute deviation of the unit normal distribution."""
 
@@ -76,8 +80,8 @@ def estimate_sigma(acquisition: Acquisition, mask: Mask) -> NoiseEstimate:
     Returns:
         The estimate, σ > 0.
     """
-    finite_b0 = np.nan_to_num(acquisition.mean_b0[mask])
-    S0 = float(np.median(finite_b0)) if finite_b0.size else 0.0
+    b0 = np.nan_to_num(acquisition.mean_b0[mask])
+    S0 = float(np.median(b0)) if b0.size else 0.0
     if S0 <= 0:
         S0 = float(np.nanmax(acquisition.signal, initial=1.0)) or 1.0
     found = _angular(acquisition, mask) or _spatial(acquisition, mask, S0)
@@ -89,8 +93,8 @@ def estimate_sigma(acquisition: Acquisition, mask: Mask) -> NoiseEstimate:
 
 def rician_variance(snr: Float | float) -> Float:
     """Variance of a Rician magnitude in units of σ²: ξ of Koay & Basser 2006, for true signals S/σ."""
-    theta2 = np.asarray(snr, float) ** 2
-    # exp(-x) I0(x) and exp(-x) I1(x) at x = θ²/4, by the midpoint rule, exact for periodic functions
+    theta2 = np.minimum(np.asarray(snr, float), NEARLY_NORMAL) ** 2
+    # exp(-x) I0(x) and exp(-x) I1(x) at x = θ²/4, by the midpoint rule, exact for smooth periodic functions
     cosine = np.cos((np.arange(64) + 0.5) * np.pi / 64)
     kernel = np.exp(theta2[..., None] / 4 * (cosine - 1))
     i0, i1 = kernel.mean(-1), (kernel * cosine).mean(-1)
@@ -101,10 +105,11 @@ def rician_variance(snr: Float | float) -> Float:
 
 def sigma_of_magnitudes(sd: float, mean_square: float) -> float:
     """σ from the sd of magnitudes and their mean square, by the fixed point of Koay & Basser 2006."""
-    sigma = sd
-    for _ in range(50):
+    sigma, before = sd, 0.0
+    while abs(sigma - before) > 1e-4 * sd:
+        before = sigma
         true = np.sqrt(max(mean_square - 2 * sigma**2, 0))
-        sigma = sd / float(np.sqrt(rician_variance(true / sigma))) if sigma > 0 else 0.0
+        sigma = sd / float(np.sqrt(rician_variance(min(true / sigma, NEARLY_NORMAL))))
     return sigma
 
 
@@ -161,6 +166,8 @@ def _spatial(acquisition: Acquisition, mask: Mask, S0: float) -> NoiseEstimate:
     for level in range(2):
         volumes, *details = _haar(volumes)
         inside = _blocks(inside)
+        if not inside.any():
+            return NoiseEstimate(0.0, "spatial details", 0)
         size = 4 ** (level + 1)
         square_of_mean = np.median(volumes[inside].astype(float) ** 2, axis=0) / size
         for detail in details if level == 0 else details[-1:]:
@@ -173,14 +180,12 @@ def _spatial(acquisition: Acquisition, mask: Mask, S0: float) -> NoiseEstimate:
     white = np.sqrt((1 + EDGES_FINE * snr2) / (1 + EDGES_COARSE * snr2))
     if coarse > 0 and fine / coarse < COLOURED * white:
         note = "The image lacks its finest details (interpolated or partial Fourier); σ is summed over bands."
-        return NoiseEstimate(
-            float(np.sqrt(np.mean(np.square([first, second, fine, coarse])))), method, 0, note
-        )
+        return NoiseEstimate(float(np.sqrt(np.mean(np.square([first, second, fine, coarse])))), method, 0, note)
     return NoiseEstimate(fine, method, 0)
 
 
 def _least_component(details: Float, square_of_mean: Float, size: int) -> float:
-    """σ of the combination of volumes that varies least, where the other combinations are calm.
+    """σ of the combinations of volumes that vary least, where the other combinations are calm.
 
     Args:
         details: (blocks, N) of each volume.
@@ -191,16 +196,17 @@ def _least_component(details: Float, square_of_mean: Float, size: int) -> float:
         return 0.0
     energy = np.sum(details**2, axis=1)
     # a few blocks at the brain's edge hold most of the variance and would turn the components to themselves
-    calm = energy <= np.quantile(energy, 0.8)
-    variances, directions = np.linalg.eigh(
-        np.atleast_2d(details[calm].T @ details[calm] / max(calm.sum(), 1))
-    )
+    calm = details[energy <= np.quantile(energy, 0.8)]
+    variances, directions = np.linalg.eigh(calm.T @ calm / len(calm))
+    # the least eigenvalue alone is biased low: as many go with it as pure noise spreads (Marchenko & Pastur 1967)
+    spread = min(np.sqrt(len(variances) / len(calm)), WIDEST_SPREAD)
+    noise = variances <= variances[0] * ((1 + spread) / (1 - spread)) ** 2
     components = details @ directions
-    others = np.sum(components[:, 1:] ** 2 / np.maximum(variances[1:], np.finfo(float).tiny), axis=1)
-    calm = others <= np.quantile(others, CALM_SHARE)
-    sd = float(np.median(np.abs(components[calm, 0]))) / MAD
-    mean_square = float(directions[:, 0] ** 2 @ square_of_mean) + sd**2 * (1 - 1 / size)
-    return sigma_of_magnitudes(sd, mean_square)
+    others = np.sum(components[:, ~noise] ** 2 / np.maximum(variances[~noise], 1e-30), axis=1)
+    calm = components[others <= np.quantile(others, CALM_SHARE)][:, noise]
+    variance = float(np.mean((np.median(np.abs(calm), axis=0) / MAD) ** 2))
+    mean_square = float(np.mean(directions[:, noise].T ** 2 @ square_of_mean)) + variance * (1 - 1 / size)
+    return sigma_of_magnitudes(np.sqrt(variance), mean_square)
 
 
 def _haar(volumes: Volumes) -> tuple[Volumes, Volumes, Volumes, Volumes]:

@@ -6,8 +6,8 @@ import tracemalloc
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import AFFINE_LAS, AFFINE_RAS, DIRECTIONS_6, opening
 
+from conftest import AFFINE_LAS, AFFINE_RAS, DIRECTIONS_6, opening
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition, find_bids, read_acquisition
 from edge_pigment.errors import InputError

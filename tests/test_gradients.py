@@ -4,14 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import AFFINE_LAS, AFFINE_RAS, DIRECTIONS_6, opening
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from conftest import AFFINE_LAS, AFFINE_RAS, DIRECTIONS_6, opening, scan_head
 from edge_pigment import errors as texts
+from edge_pigment.acquisition import Acquisition, find_bids, read_acquisition
+from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import InputError
-from edge_pigment.gradients import GradientTable, fsl_signs
+from edge_pigment.gradients import CLEARLY, SIGNS, GradientTable, check_convention, fsl_signs
+from edge_pigment.physics.tensor import from_matrix, quadratic_form, to_matrix
 
 BVALS = np.array([0.0] + [1000.0] * 6)
 BVECS = np.concatenate([np.zeros((1, 3)), DIRECTIONS_6])
@@ -137,9 +140,7 @@ def test_what_makes_no_sense_is_refused_by_name(tmp_path, bvals, bvecs, text):
         GradientTable.from_fsl_files(*paths, AFFINE_LAS)
 
 
-@pytest.mark.parametrize(
-    ("bval", "why"), [("", "empty"), ("0 x 1000", "float"), ("0 1\n2", "differ in length")]
-)
+@pytest.mark.parametrize(("bval", "why"), [("", "empty"), ("0 x 1000", "float"), ("0 1\n2", "differ in length")])
 def test_a_file_that_is_no_table_is_refused(tmp_path, bval, why):
     paths = files(tmp_path, bval, rows(BVECS.T))
     with pytest.raises(InputError, match=why):
@@ -165,3 +166,99 @@ def test_three_volumes_are_refused_where_both_readings_make_sense(tmp_path):
         GradientTable.from_fsl_files(*paths, AFFINE_LAS)
     paths = files(tmp_path, "0 1000 1000", rows(np.eye(3)))  # symmetric: both readings are one
     np.testing.assert_allclose(GradientTable.from_fsl_files(*paths, AFFINE_LAS).bvecs[1:], np.eye(3)[1:])
+
+
+def tensors(scan: Acquisition, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(X, Y, Z, 6) tensors by weighted least squares and their FA."""
+    b, g = scan.gradients.bvals / 1000, scan.gradients.bvecs
+    scale = np.median(scan.mean_b0[mask])
+    y = np.maximum(scan.signal[mask] / scale, 1e-3).astype(float)
+    X = np.concatenate([np.ones((len(b), 1)), -b[:, None] * quadratic_form(g)], 1)
+    H = np.einsum("vn,ni,nj->vij", y**2, X, X)
+    theta = np.linalg.solve(H, np.einsum("vn,ni,vn->vi", y**2, X, np.log(y))[..., None])[..., 0]
+    values, vectors = np.linalg.eigh(to_matrix(theta[:, 1:]))
+    values = np.clip(values, 0.01, 4)
+    D = np.zeros((*mask.shape, 6))
+    D[mask] = from_matrix((vectors * values[:, None]) @ np.swapaxes(vectors, 1, 2))
+    FA = np.zeros(mask.shape)
+    spread = np.sum((values - values.mean(1, keepdims=True)) ** 2, 1)
+    FA[mask] = np.sqrt(1.5 * spread / np.sum(values**2, 1))
+    return D, FA
+
+
+def mirrored(D: np.ndarray, signs: tuple[float, ...]) -> np.ndarray:
+    """The tensors that the same signal gives with the table's components multiplied by these signs."""
+    x, y, z = signs
+    return D * np.array([1, 1, 1, x * y, x * z, y * z])
+
+
+@pytest.fixture(scope="module")
+def drawn(head):
+    scan = scan_head(head, BVALS, BVECS, 1 / 20)
+    return scan, *tensors(scan, head.brain)
+
+
+@pytest.mark.parametrize("negated", SIGNS)
+def test_wrong_signs_are_told_apart_and_right_ones_are_not(head, drawn, negated):
+    scan, D, FA = drawn
+    found = check_convention(mirrored(D, SIGNS[negated]), FA, head.brain, scan)
+    assert found.best == negated
+    assert found.scores[negated] == max(found.scores.values())
+    assert bool(found.warning) is (negated != "none")
+    if found.warning:
+        assert found.warning == texts.SIGNS_DOUBTFUL.format(best=negated)
+        assert found.lead > CLEARLY
+    assert found.as_dict()["BestNegated"] == negated
+
+
+def test_mirroring_tensors_is_what_other_signs_in_the_table_do(head, drawn):
+    scan, D, _ = drawn
+    signs = (1.0, -1.0, 1.0)
+    other = Acquisition(scan.signal, scan.gradients.with_signs(signs), scan.affine)
+    refitted, _ = tensors(other, head.brain)
+    np.testing.assert_allclose(refitted, mirrored(D, signs), atol=1e-6)
+
+
+def test_the_check_is_silent_where_nothing_can_be_said(head, drawn):
+    scan, D, FA = drawn
+    wrong = mirrored(D, SIGNS["x"])
+    middle = slice(15, 17)
+    slab = check_convention(wrong[:, :, middle], FA[:, :, middle], head.brain[:, :, middle], scan)
+    assert (slab.warning, slab.undecidable) == ("", "fewer than 5 slices")
+    few = check_convention(wrong, FA, head.brain, scan.subset([0, 1, 2, 3]))
+    assert (few.warning, few.undecidable) == ("", "fewer than six directions")
+    grey = check_convention(wrong, FA * 0, head.brain, scan)
+    assert (grey.warning, grey.undecidable) == ("", "too little white matter")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_check_is_silent_in_noise(head, drawn, seed):
+    scan, _, _ = drawn
+    rng = np.random.default_rng(seed)
+    factor = rng.standard_normal((*head.brain.shape, 3, 3))
+    D = from_matrix(factor @ np.swapaxes(factor, -1, -2))
+    found = check_convention(D, rng.uniform(0.2, 0.9, head.brain.shape), head.brain, scan)
+    assert found.undecidable == found.warning == ""
+    assert found.lead < CLEARLY
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [("validation", "vanderbilt"), ("validation", "uih_acq-AP9134431"), ("train", "prisma01_acq-roll")],
+)
+@pytest.mark.parametrize("thinned", [False, True], ids=["whole", "6+1"])
+def test_real_scans_follow_the_rule_and_flipped_ones_are_found(shared_data, part, name, thinned):
+    (path,) = (p for p in find_bids(shared_data / part) if name in p.name)
+    scan = read_acquisition(path)
+    if thinned:
+        chosen = [int(np.flatnonzero(scan.gradients.is_b0)[0])]
+        for direction in DIRECTIONS_6:
+            order = np.argsort(-np.abs(scan.gradients.bvecs @ direction))
+            chosen.append(next(int(n) for n in order if n not in chosen))
+        scan = scan.subset(chosen)
+    mask = brain_mask(scan.mean_b0, scan.mean_dwi, scan.voxel_size).mask
+    D, FA = tensors(scan, mask)
+    for negated, signs in SIGNS.items():
+        found = check_convention(mirrored(D, signs), FA, mask, scan)
+        assert found.best == negated
+        assert bool(found.warning) is (negated != "none")
