@@ -18,10 +18,10 @@ from edge_pigment.adapt import Measurements
 from edge_pigment.gradients import Convention
 from edge_pigment.physics.backend import Array
 from edge_pigment.quality.levels import Levels, measure_levels
-from edge_pigment.quality.motion import WARN_MM, Motion, measure_motion
+from edge_pigment.quality.motion import Motion, measure_motion
 from edge_pigment.quality.protocol import Identifiability, identify
 from edge_pigment.quality.swaps import Swap, find_swap
-from edge_pigment.quality.verdict import Verdict, judge
+from edge_pigment.quality.verdict import REPEAT_MM, Verdict, judge
 
 SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 400.0, 2200.0
 """A newborn's brain, and the largest adult's with its fluid and membranes. The lower bound counts only for scans that
@@ -122,7 +122,7 @@ def assess(
     sigma = float(m.sigma[0])
     levels = measure_levels(m.y, m.mask, table, sigma)
     motion = measure_motion(acquisition, mask, levels.outliers)
-    if levels.outliers or motion.largest > WARN_MM:
+    if levels.outliers or motion.span > REPEAT_MM:
         swap = Swap((), 0.0, "volumes differ in brightness or place")
     else:
         swap = find_swap(m.y, theta[1:], m.mask, table, sigma)

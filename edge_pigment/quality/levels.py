@@ -31,9 +31,10 @@ LEAST_LIKE = 3
 """Volumes of a shell among which one can be told apart."""
 NEIGHBOURS = 2
 """Slices on either side that a slice is compared with."""
-LOWEST_ADC, HIGHEST_ADC = 0.30, 1.60
-"""µm²/ms, of the brain at the lowest b: healthy adults have 0.6 (b = 2000) to 0.9 (b = 700); outside of these the b=0
-and the weighted volumes do not belong together. A b=0 of half or twice its level moves it by 0.69/b."""
+LOWEST_ADC, HIGHEST_ADC = 0.50, 1.60
+"""µm²/ms, of the brain with its fluid at the lowest b: adults have 0.7 (b = 2000) to 1.1 (b = 1000, large
+ventricles); outside of these the b=0 and the weighted volumes do not belong together. A b=0 of half or twice its level
+moves it by 0.69/b."""
 LARGEST_B_OF_ADC = 2.5
 """ms/µm²: above, the noise floor and kurtosis take the bounds' meaning away."""
 _TINY = 1e-3

@@ -23,7 +23,7 @@ SWEEPS = 3
 """Of all volumes of a shell, each with a new template."""
 STILL_MM = 0.05
 """The largest change of a sweep below which it has converged."""
-LEAST_PULL_MM = 0.3
+LEAST_PULL_MM = 0.6
 """Volumes displaced less stay as they are: interpolation would blur them more than it aligns."""
 WARN_MM = 1.5
 """From the median pose, root mean square over the brain, above which the user is told. Fibres' contrast alone makes
@@ -118,11 +118,12 @@ def _register(images: Image, inside: NDArray[np.bool_], size: Float) -> tuple[Fl
         pose += step
         if np.abs(step[:, :3]).max() < STILL_MM:
             break
-        for image, target, p in zip(images, moved, pose, strict=True):
-            if np.abs(p[:3]).max() < LEAST_PULL_MM:
-                continue
-            shift = (p[:3] + np.cross(p[3:], (grid - where.mean(0)) * size)) / size
-            target[...] = _interpolated(image, grid + shift)
+        away = np.flatnonzero(np.abs(pose[:, :3]).max(1) > LEAST_PULL_MM)
+        if not len(away):
+            break
+        for n in away:
+            shift = (pose[n, :3] + np.cross(pose[n, 3:], (grid - where.mean(0)) * size)) / size
+            moved[n] = _interpolated(images[n], grid + shift)
     return pose, points
 
 
@@ -143,7 +144,9 @@ def _interpolated(image: Image, at: Float) -> Image:
 
 def _coarse(image: NDArray[np.float32], factor: NDArray[np.intp]) -> Image:
     """Means of blocks of `factor` voxels; what is left over at the far ends is cut off."""
-    x, y, z = (n // f * f for n, f in zip(image.shape, factor, strict=True))
-    a, b, c = (int(f) for f in factor)
-    blocks = image[:x, :y, :z].reshape(x // a, a, y // b, b, z // c, c)
-    return np.asarray(blocks.mean((1, 3, 5)), np.float32)
+    small = image.T  # contiguous, so that summing along the first axes is quick
+    for axis, f in enumerate(factor[::-1]):
+        end = small.shape[axis] // f * f
+        lead = (slice(None),) * axis
+        small = np.asarray(sum(small[(*lead, slice(k, end, f))] for k in range(f)))
+    return np.asarray(small.T / np.float32(np.prod(factor)), np.float32)

@@ -1,0 +1,136 @@
+"""Ruined scans are caught, each by its own measure; the clean one is left in peace."""
+
+import json
+
+import numpy as np
+import pytest
+
+from edge_pigment.acquisition import Acquisition
+from edge_pigment.adapt import gather
+from edge_pigment.gradients import Convention, GradientTable
+from edge_pigment.outputs.write import plain
+from edge_pigment.phantom import make_phantom
+from edge_pigment.physics.host import HostBackend
+from edge_pigment.quality import assess
+from edge_pigment.quality.residuals import residual_z
+from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
+from edge_pigment.simulate import Noise, Protocol, Shell, simulate_scan
+
+DOUBT = Convention({}, warning="The frame is wrong.")
+
+
+@pytest.fixture(scope="module", params=[6, 12], ids=["6+1", "12+1"])
+def scan(request):
+    """A head of 3 x 3 x 4 mm at SNR 15: its acquisition, and the brain as the phantom knows it."""
+    protocol = Protocol(voxel=(3.0, 3.0, 4.0), shells=(Shell(b=1000.0, directions=request.param),))
+    found = simulate_scan(make_phantom(3.0).subject, protocol, Noise(snr=15), seed=2)
+    acquisition = Acquisition(found.signal, GradientTable(found.bvals, found.bvecs), found.affine)
+    return acquisition, found.truth.brain > 0.5, float(np.mean(found.sigma))
+
+
+def look(scan, signal=None, table=None, convention=Convention({})):
+    acquisition, mask, sigma = scan
+    if signal is not None:
+        acquisition = Acquisition(signal, table or acquisition.gradients, acquisition.affine)
+    m = gather(acquisition, mask, sigma)
+    theta = HostBackend(1).summarise(m.y, m.b, m.bvecs, m.sigma).theta
+    return assess(acquisition, mask, m, theta, np.zeros(len(m.y)), convention)
+
+
+def test_a_clean_scan_is_usable_and_says_nothing(scan):
+    quality = look(scan)
+    assert quality.verdict == (USABLE, ())
+    assert quality.warnings == ()
+    assert quality.motion.span < 1
+    assert not quality.swap.pairs
+    assert 0.6 < quality.levels.adc < 1.3
+
+
+@pytest.mark.parametrize("volume", [0, 3])
+def test_a_volume_of_half_brightness(scan, volume):
+    signal = scan[0].signal.copy(order="F")
+    signal[..., volume] *= 0.5
+    quality = look(scan, signal)
+    if volume == 0:  # the only b=0 has no like, but no brain diffuses as it then would
+        assert quality.verdict.level == REPEAT
+        assert not quality.levels.adc_is_plausible
+        assert "mean diffusivity" in quality.verdict.reasons[0]
+    else:
+        assert quality.levels.outliers == (volume,)
+        spare = len(scan[0].gradients) - 1 > 6
+        assert quality.verdict.level == (CARE if spare else REPEAT)
+        assert f"Volume {volume} " in quality.verdict.reasons[0]
+        assert "-5" in quality.verdict.reasons[0]
+
+
+def test_a_blank_slice(scan):
+    signal = scan[0].signal.copy(order="F")
+    signal[:, :, 18, 2] = 0
+    quality = look(scan, signal)
+    assert quality.levels.dropped == ((2, 18),)
+    assert quality.verdict.level == CARE
+    assert "2/18" in quality.verdict.reasons[0]
+
+
+def test_exchanged_volumes(scan):
+    signal = scan[0].signal.copy(order="F")
+    signal[..., [1, 4]] = signal[..., [4, 1]]
+    quality = look(scan, signal)
+    assert quality.swap.found
+    assert (1, 4) in quality.swap.pairs or len(scan[0].gradients) == 7  # half a turn is as good, of six
+    assert quality.verdict.level == CARE
+    assert "exchanged" in quality.verdict.reasons[0]
+
+
+def test_a_head_that_moved_is_told_in_mm(scan):
+    signal = scan[0].signal.copy(order="F")
+    half = (len(scan[0].gradients) + 1) // 2
+    signal[..., half:] = np.roll(signal[..., half:], 2, axis=0)  # 6 mm
+    quality = look(scan, signal)
+    assert quality.motion.span == pytest.approx(6, abs=1.5)
+    assert quality.verdict.level == REPEAT
+    assert "moved" in quality.verdict.reasons[0]
+    assert not quality.swap.found
+
+
+def test_a_doubtful_frame_is_a_reason_but_not_told_twice(scan):
+    quality = look(scan, convention=DOUBT)
+    assert quality.verdict == (CARE, (DOUBT.warning,))
+    assert quality.warnings == ()
+
+
+def test_fewer_than_six_directions_are_said(scan):
+    acquisition, mask, sigma = scan
+    quality = look((acquisition.subset([0, 1, 2, 3]), mask, sigma))
+    assert quality.identifiability.rank == 3
+    assert quality.identifiability.condition == np.inf
+    assert quality.verdict.level == CARE
+    assert "3 of a tensor's 6" in quality.verdict.reasons[0]
+
+
+def test_everything_fits_into_json(scan):
+    told = look(scan).as_dict()
+    again = json.loads(json.dumps(plain(told), allow_nan=False))
+    assert again["Verdict"] == USABLE
+    assert len(again["Volumes"]["LogLevel"]) == len(scan[0].gradients)
+    assert again["MotionMm"]["PerVolume"][0] is None  # the only b=0
+
+
+def test_a_mask_too_large_for_a_brain_is_doubted(scan):
+    acquisition, mask, sigma = scan
+    quality = look((acquisition, np.ones_like(mask) & (acquisition.mean_b0 > 0), sigma))
+    assert any("ml" in reason for reason in quality.verdict.reasons)
+
+
+def test_the_residual_of_a_bad_volume_stands_out():
+    rng = np.random.default_rng(0)
+    mode = np.tile(np.array([[0.0, 0.9, 0.9, 0.9, 0, 0, 0]], np.float32).T, (1, 500))
+    b = np.r_[np.zeros(2), np.ones(20)].astype(np.float32)
+    g = rng.standard_normal((22, 3)).astype(np.float32)
+    g /= np.linalg.norm(g, axis=1, keepdims=True)
+    y = np.exp(-b * 0.81)[:, None] + 0.02 * rng.standard_normal((22, 500))
+    y[7] += 0.1
+    z = residual_z(y.astype(np.float32), mode, b, g, np.full(500, 0.02, np.float32))
+    assert np.argmax(z) == 7
+    assert z[7] > 10
+    assert np.abs(np.delete(z, 7)).max() < 5
