@@ -25,14 +25,19 @@ def train(
     wide_width: Annotated[int, typer.Option(help="Channels of the far branch.")] = DEFAULT.wide_width,
     depth: Annotated[int, typer.Option(help="Residual blocks of the near branch.")] = DEFAULT.depth,
     head: Annotated[int, typer.Option(help="Channels of the head.")] = DEFAULT.head,
+    changes: Annotated[bool, typer.Option(help="Simulate local changes of diffusion, as lesions make.")] = True,
+    start: Annotated[Path | None, typer.Option(help="Run whose weights to start from.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Use only scans whose name contains this.")] = None,
     device: Annotated[str, typer.Option(help="Of torch: cpu, cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Of torch on the CPU.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes that make patches.")] = 1,
 ) -> None:
     """Learn the prior from scans; Ctrl-C loses at most the steps since the last checkpoint."""
+    import hashlib
+
     import torch
 
+    from edge_pigment_prior.train import CHECKPOINT
     from edge_pigment_prior.train import train as train_run
 
     torch.set_num_threads(threads)
@@ -42,8 +47,10 @@ def train(
     fitted = references(scans, run / "references")
     for reference in fitted:
         typer.echo(f"{reference.name}: {int(reference.mask.sum())} voxels, SNR {1 / reference.sigma:.1f}")
-    settings = Settings(steps, batch, learning_rate, nu, seed, width, wide_width, depth, head)
-    train_run(fitted, run, settings, device, workers)
+    checkpoint = start / CHECKPOINT if start else None
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint else ""
+    settings = Settings(steps, batch, learning_rate, nu, seed, width, wide_width, depth, head, changes, digest)
+    train_run(fitted, run, settings, device, workers, start=checkpoint)
 
 
 @app.command()

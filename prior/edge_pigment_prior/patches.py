@@ -33,6 +33,14 @@ SUBSAMPLES = 6
 """Points averaged in each voxel of the new grid, stratified along its thickness."""
 LOG_SCALE_SD = 0.1
 """Diffusivity differs between temperatures, diffusion times and b-values; the prior must not know one scanner's."""
+CHANGED = 0.3
+"""Part of patches with simulated local changes, so that the prior expects that tissue may differ from what it knows."""
+CHANGE_RADIUS = (1.0, 8.0)
+CHANGE_MD = (0.4, 2.5)
+CHANGE_SHAPE = (0.1, 1.2)
+"""Half-axes in voxels, factor of MD, further factor of the tensor's deviation from a sphere."""
+FREE_WATER = 3.0
+"""µm²/ms at body temperature; nothing in a head diffuses faster."""
 CONTRAST = (0.3, 1.4)
 """Factor on log S0: T2 and echo time, and so the contrast of b=0, differ between fields and scanners."""
 LOG_SIGMA_SD = 0.1
@@ -123,14 +131,35 @@ def _new_grid(reference: Reference, rng: np.random.Generator) -> Truth:
     return _turned(theta, mask, R)
 
 
-def draw_truth(reference: Reference, rng: np.random.Generator) -> Truth:
-    """A patch with at least 5 % of brain in its middle slice."""
+def _insert_changes(theta: Array, rng: np.random.Generator) -> None:
+    """Change diffusion in place in a few ellipsoids of any size and edge, as disease may: up, down, or in shape."""
+    z, y, x = np.meshgrid(np.arange(3) - 1.0, np.arange(SIZE), np.arange(SIZE), indexing="ij")
+    for _ in range(rng.integers(1, 4)):
+        radius = np.exp(rng.uniform(*np.log(CHANGE_RADIUS), 3))
+        centre = np.array([rng.normal(0, radius[0]), *rng.uniform(0, SIZE, 2)])
+        turn = rng.uniform(0, np.pi)
+        dy, dx = y - centre[1], x - centre[2]
+        along, across = np.cos(turn) * dy + np.sin(turn) * dx, np.cos(turn) * dx - np.sin(turn) * dy
+        r = np.sqrt(((z - centre[0]) / radius[0]) ** 2 + (along / radius[1]) ** 2 + (across / radius[2]) ** 2)
+        inside = np.clip((1 - r) / rng.uniform(0.05, 0.6) + 0.5, 0, 1).astype(np.float32)
+        mean, shape, water = np.exp(rng.uniform(*np.log(CHANGE_MD))), rng.uniform(*CHANGE_SHAPE), rng.normal(0, 0.2)
+        MD = theta[1:4].mean(0)
+        theta[0] += inside * np.float32(water)
+        theta[1:4] -= MD
+        theta[1:] *= 1 + inside * np.float32(shape * mean - 1)
+        theta[1:4] += np.minimum(MD * (1 + inside * np.float32(mean - 1)), np.maximum(MD, FREE_WATER))
+
+
+def draw_truth(reference: Reference, rng: np.random.Generator, changes: bool = True) -> Truth:
+    """A patch with at least 5 % of brain in its middle slice; some have simulated local changes of diffusion."""
     for _ in range(20):
         own = rng.random() < OWN_GRID and reference.sd <= TRUTH_SD
         truth = _own_grid(reference, rng) if own else _new_grid(reference, rng)
         if truth.mask[1].mean() > 0.05:
             break
     theta = truth.theta.copy()
+    if changes and rng.random() < CHANGED:
+        _insert_changes(theta, rng)
     theta[0] *= rng.uniform(*CONTRAST)
     theta[1:] *= np.exp(LOG_SCALE_SD * rng.normal())
     axis = np.linspace(-1, 1, SIZE, dtype=np.float32)
@@ -150,11 +179,16 @@ def simulate(truth: Truth, scheme: Scheme, rng: np.random.Generator) -> Array:
 
 
 def draw_example(
-    references: list[Reference], chances: NDArray[np.float64], bank: DirectionBank, backend: Backend, seed: list[int]
+    references: list[Reference],
+    chances: NDArray[np.float64],
+    bank: DirectionBank,
+    backend: Backend,
+    seed: list[int],
+    changes: bool = True,
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Features (45, Y, X), target latents (7, Y, X) and the target's mask (Y, X) of one patch; seeded."""
     rng = np.random.default_rng(seed)
-    truth = draw_truth(references[int(rng.choice(len(references), p=chances))], rng)
+    truth = draw_truth(references[int(rng.choice(len(references), p=chances))], rng, changes)
     scheme = random_scheme(rng, bank)
     y = simulate(truth, scheme, rng)
     summary = backend.summarise(

@@ -44,14 +44,18 @@ class Settings:
     wide_width: int = 24
     depth: int = 4
     head: int = 96
+    changes: bool = True
+    start: str = ""
+    """SHA-256 of the checkpoint that the run started from; empty for random weights."""
 
 
 class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """The run's patches by number; scans weigh by the root of their brain's volume."""
 
-    def __init__(self, references: list[Reference], seed: int, first: int, length: int) -> None:
+    def __init__(self, references: list[Reference], seed: int, first: int, length: int, changes: bool) -> None:
         self.references, self.seed, self.first, self.length = references, seed, first, length
         size = np.sqrt([r.mask.sum() * np.prod(r.voxel_size) for r in references])
+        self.changes = changes
         # series of one head share the head's weight
         heads = [r.name.split("_")[0] for r in references]
         size /= [np.sqrt(heads.count(h)) for h in heads]
@@ -62,9 +66,8 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        example = draw_example(
-            self.references, self.chances, self.bank, HostBackend(1), [self.seed, self.first + index]
-        )
+        seed = [self.seed, self.first + index]
+        example = draw_example(self.references, self.chances, self.bank, HostBackend(1), seed, self.changes)
         features, target, mask = (torch.from_numpy(np.ascontiguousarray(a)) for a in example)
         return features, target, mask
 
@@ -82,7 +85,8 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _batches(settings: Settings, references: list[Reference], first: int, workers: int) -> Iterator[list[Tensor]]:
-    patches = Patches(references, settings.seed, first * settings.batch, (settings.steps - first) * settings.batch)
+    count = (settings.steps - first) * settings.batch
+    patches = Patches(references, settings.seed, first * settings.batch, count, settings.changes)
     loader = DataLoader(patches, settings.batch, num_workers=workers, prefetch_factor=4 if workers else None)
     return iter(loader)
 
@@ -94,6 +98,7 @@ def train(
     device: str = "cpu",
     workers: int = 1,
     progress: bool = True,
+    start: Path | None = None,
 ) -> ContextPrior:
     """Train, or go on with, a run.
 
@@ -104,6 +109,7 @@ def train(
         device: of torch.
         workers: processes that make patches.
         progress: whether to print.
+        start: checkpoint whose averaged weights a new run starts from; its hash is in `settings.start`.
 
     Returns:
         the averaged network.
@@ -116,6 +122,8 @@ def train(
     shape = {k: getattr(settings, k) for k in ("width", "wide_width", "depth", "head")}
     model, average = ContextPrior(**shape).to(device), ContextPrior(**shape).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on CPUs
+    if start is not None:
+        model.load_state_dict(load_network(start)[0].state_dict())
     average.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=1e-4)
     step = 0
@@ -186,7 +194,7 @@ def _save(
 def load_network(checkpoint: Path) -> tuple[ContextPrior, Settings, int]:
     """The averaged network of a checkpoint, the run's settings and its step."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    settings = Settings(**state["settings"])
+    settings = Settings(**({"changes": False} | state["settings"]))  # runs before the option had none
     model = ContextPrior(settings.width, settings.wide_width, settings.depth, settings.head)
     model.load_state_dict(state["average"])
     return model.eval(), settings, int(state["step"])
