@@ -43,6 +43,8 @@ class RunOptions:
     bundle: Path | None = None
     device: str = "auto"
     threads: int | None = None
+    precision: str = "fp32"
+    """Flavour of the bundle's network: fp32, fp16 or int8-cpu, as far as the bundle has them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +134,7 @@ def run(
         raise InputError(texts.SIGMA_NOT_POSITIVE.format(sigma=options.sigma))
     backend = choose_backend(options.device, options.threads)
     bundle = load_bundle(options.bundle)
-    session = ContextSession(bundle, options.threads)
+    session = ContextSession(bundle, options.threads, options.precision)
     seconds["open"] = time.perf_counter() - began
 
     step("mask")

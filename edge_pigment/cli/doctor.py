@@ -13,7 +13,7 @@ def doctor(
     bundle: Annotated[Path | None, path_option(help="Bundle to check; default: the shipped one.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Say what is installed, what works, and how to mend what does not.
+    """Say what works here, and how to mend what does not.
 
     The exit code is 0 unless something that a scan needs is broken.
     """

@@ -25,6 +25,7 @@ def tell(job: Job) -> None:
     options = job.options
     backend = choose_backend(options.device, options.threads)
     prior = load_bundle(options.bundle)
+    prior.model(options.precision)
     plans: list[dict[str, Any]] = []
     for path, name in job.scans:
         acquisition = job.read(path)

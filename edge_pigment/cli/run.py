@@ -41,6 +41,9 @@ def run(
     bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of the network: fp32, or another flavour of the bundle, such as int8-cpu.")
+    ] = "fp32",
     participant_label: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,7 +80,7 @@ def run(
         raise InputError(
             texts.OPTION_OUT_OF_RANGE.format(option="--threads", expected="1 or more", value=threads)
         )
-    options = RunOptions(mask=mask, sigma=sigma, bundle=bundle, device=device, threads=threads)
+    options = RunOptions(mask=mask, sigma=sigma, bundle=bundle, device=device, threads=threads, precision=precision)
     job = Job(scans, output, scan.is_dir(), options, bval, bvec, as_json, quiet)
     participants = list(dict.fromkeys(name.participant for _, name in scans))
     check_target(output, overwrite, participants if job.is_dataset else None)

@@ -138,6 +138,10 @@ class FakePart:
     hash = "0" * 64
     manifest = type("Manifest", (), {"name": "made-up", "version": "1"})
 
+    @staticmethod
+    def model(flavour):
+        return None
+
 
 def test_dataset(dataset, tmp_path):
     out = tmp_path / "out"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from edge_pigment.errors import BundleError
 from edge_pigment.physics.backend import Summary
 from edge_pigment.physics.summarise import PRIOR_PRECISION
 from edge_pigment.prior import context
@@ -44,6 +45,26 @@ def test_a_voxel_does_not_enter_its_own_prior(session):
         for b, a in zip(before, after, strict=True):
             np.testing.assert_array_equal(b[:, own], a[:, own])
             assert not np.array_equal(b[:, beside], a[:, beside])
+
+
+def test_no_other_flavour_or_provider_is_taken_silently():
+    with pytest.raises(BundleError, match="fp4"):
+        ContextSession(load_bundle(), flavour="fp4")
+    session = ContextSession(load_bundle(), threads=1)
+    assert session._session.get_providers() == ["CPUExecutionProvider"]
+    assert "CPUExecutionProvider, fp32" in session.device
+
+
+@pytest.mark.parametrize("flavour", ["fp16", "int8-cpu"])
+def test_other_flavours_of_the_shipped_bundle_run(session, flavour):
+    bundle = load_bundle()
+    if flavour not in bundle.manifest.flavours:
+        pytest.skip(f"the shipped bundle has no {flavour} flavour")
+    mask = ball()
+    summary = random_summary(int(mask.sum()))
+    other = ContextSession(bundle, threads=1, flavour=flavour)
+    for expected, found in zip(session.prior(summary, mask), other.prior(summary, mask), strict=True):
+        assert 0 < np.abs(found - expected).mean() < 0.05 * np.abs(expected).mean()
 
 
 def test_slices_at_once_do_not_matter(session, monkeypatch):
