@@ -15,7 +15,9 @@ from edge_pigment_export.gate import Gate, Verdict, report
 from edge_pigment_export.verification import VerificationScan
 
 TABLE_SNR = 5.0
-"""The table of layers is made where the prior weighs most; the gate judges at every noise level."""
+TABLE_SCANS = 3
+"""The table of layers is made where the prior weighs most, on few scans: it only orders the layers. The gate judges
+what is chosen on every scan at every noise level."""
 
 
 @dataclass
@@ -92,7 +94,8 @@ def make(
         if eights:
             assert calibration is not None
             quantiser = Quantiser(model, calibration.features, folder)
-            quick = Gate([s for s in scans if s.snr <= TABLE_SNR] or scans, folder / "fp32.onnx", nu)
+            noisy = [scan for scan in scans if scan.snr <= TABLE_SNR] or scans
+            quick = Gate(noisy[:TABLE_SCANS], folder / "fp32.onnx", nu)
         for flavour in eights:
             tell(f"{flavour}: layer by layer")
             made.tables[flavour] = layers.measure(model, flavour, quantiser, quick, folder)
