@@ -46,13 +46,14 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """fa, md (µm²/ms) (X, Y, Z), v1 (X, Y, Z, 3), and standard deviations where the method has them."""
+    """fa, md (µm²/ms) (X, Y, Z), v1 (X, Y, Z, 3); standard deviations and novelty where the method has them."""
 
     fa: Array
     md: Array
     v1: Array
     fa_sd: Array | None = None
     md_sd: Array | None = None
+    novelty: Array | None = None
 
 
 def from_tensors(values: Array, vectors: Array) -> Estimate:
@@ -126,8 +127,9 @@ def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
         measurements = gather(acquisition, scan.mask, scan.sigma)
         posterior = adapt(measurements, backend, session, opened.manifest.nu).posterior
         maps = voxel_maps(posterior, backend, measurements.scale, opened.manifest.nu)
-        image = {k: to_image(maps[k], measurements.mask) for k in ("FA", "MD", "V1", "FA_sd", "MD_sd")}
-        return Estimate(image["FA"], image["MD"] * 1000, image["V1"], image["FA_sd"], image["MD_sd"] * 1000)
+        names = ("FA", "MD", "V1", "FA_sd", "MD_sd", "novelty")
+        fa, md, v1, fa_sd, md_sd, novel = (to_image(maps[name], measurements.mask) for name in names)
+        return Estimate(fa, md * 1000, v1, fa_sd, md_sd * 1000, novel)
 
     return estimate
 
