@@ -36,9 +36,10 @@ def watch(
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per update on stdout.")] = False,
 ) -> None:
-    """Watch a scan arrive: the uncertainty of FA and MD so far, and whether more averages will help.
+    """Watch a scan arrive and say when it can stop.
 
-    The folder is read only. Stop with Ctrl-C; start again at any time.
+    Tells the uncertainty of FA and MD so far against the target, on the terminal and on a page of this machine, and
+    whether more averages would help. Nothing is written into the folder. Stop with Ctrl-C; start again at any time.
     """
     from edge_pigment.pipeline import RunOptions
     from edge_pigment.watch.serve import ADDRESS, serve

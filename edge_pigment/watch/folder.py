@@ -5,7 +5,6 @@ again later. Files of single volumes are ordered by name, numbers in names as nu
 A volume with the same voxels as another was sent twice and counts once.
 """
 
-import gzip
 import hashlib
 import re
 import zlib
@@ -24,6 +23,8 @@ from edge_pigment.gradients import GradientTable, fsl_signs
 
 Float = NDArray[np.float64]
 Volume = NDArray[np.float32]
+_GZIP = 31
+"""zlib's code for a stream with a gzip header."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,13 +171,14 @@ def _bytes(path: Path) -> bytes:
     """The file's content, decompressed as far as it has been written."""
     if not path.name.endswith(".gz"):
         return path.read_bytes()
-    parts: list[bytes] = []
+    packed, parts = path.read_bytes(), []
     try:
-        with gzip.open(path) as file:
-            while part := file.read(1 << 20):
-                parts.append(part)
-    except (EOFError, zlib.error, gzip.BadGzipFile, OSError):
-        pass  # cut short; complete volumes are told by their size
+        while packed:  # a gzip file may have several members
+            unpack = zlib.decompressobj(_GZIP)
+            parts.append(unpack.decompress(packed))
+            packed = unpack.unused_data
+    except zlib.error:
+        pass  # damaged or cut short; complete volumes are told by their size
     return b"".join(parts)
 
 

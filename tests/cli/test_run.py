@@ -54,8 +54,8 @@ def test_one_scan(scan, tmp_path):
     result = typed("run", scan, "-o", out)
     assert result.exit_code == 0, result.output
     assert names(out) == [".bidsignore", "dataset_description.json", "sub-scan"]
-    assert len(list((out / "sub-scan/dwi").iterdir())) == 36
-    assert str(out / "sub-scan/dwi/sub-scan_sheet.png") in result.stdout
+    assert len(list((out / "sub-scan/dwi").iterdir())) == 37
+    assert str(out / "sub-scan/dwi/sub-scan_report.html") in result.stdout
     assert "noise sigma 12.5, SNR of b=0 20.0" in result.stdout
     assert "edge-pigment: warning: scan.nii.gz: The weather is fine." in result.stderr
     steps = [line.split(": ")[1].split(" (")[0] for line in result.stderr.splitlines() if "%" in line]
@@ -79,7 +79,7 @@ def test_json(scan, tmp_path):
     assert set(summary["timings"]) == {"read", "total", "write"}
     assert summary["warnings"] == ["The weather is fine."]
     assert all(Path(file).is_file() for file in summary["outputs"].values())
-    assert {"FA", "FA_sd", "tensor", "mask", "sheet", "provenance"} < set(summary["outputs"])
+    assert {"FA", "FA_sd", "tensor", "mask", "sheet", "report", "provenance"} < set(summary["outputs"])
     events = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
     assert [event["step"] for event in events] == ["read", *(step for step, _ in STEPS), "write"]
     fractions = [event["fraction"] for event in events]
@@ -123,7 +123,7 @@ def test_dry_run(scan, tmp_path, monkeypatch):
     result = typed("run", scan, "-o", out, "--dry-run")
     assert result.exit_code == 0, result.output
     assert "1 x b=0 + 6 x b=1000 s/mm²" in result.stdout
-    assert "would write 36 files" in result.stdout
+    assert "would write 37 files" in result.stdout
     assert f"in {out / 'sub-scan/dwi'}:" in result.stdout
     assert "sub-scan_model-tensor_param-fa_dwimap.nii.gz" in result.stdout
     as_json = json.loads(typed("run", scan, "-o", out, "--dry-run", "--json", "--sigma", 3).stdout)

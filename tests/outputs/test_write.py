@@ -62,7 +62,7 @@ def test_every_file_is_as_planned(written):
     found = {path.relative_to(dataset) for path in dataset.rglob("*") if path.is_file()}
     assert found == set(planned_files(name))
     assert set(files.values()) < found
-    assert set(files) == {*MAPS, "mask", "sheet", "provenance"}
+    assert set(files) == {*MAPS, "mask", "sheet", "report", "provenance"}
     assert files["FA_sd"].name == "sub-01_ses-2_acq-fast_model-tensor_desc-sd_param-fa_dwimap.nii.gz"
 
 
