@@ -22,17 +22,20 @@ print('ready', flush=True)
 for n in range(10**6):
     named = manifest.model_copy(update={'version': f'v{n % 2}'})
     write_bundle(pathlib.Path(sys.argv[2]), named, {'fp32': model}, {'log': f'v{n % 2}'.encode() * 100_000})
+    print('written', flush=True)
 """
 
 
 def kill_often(folder, kills, seed):
     rng = np.random.default_rng(seed)
     target, whole = folder / "bundle", 0
-    for _ in range(kills):
+    for n in range(kills):
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(SHIPPED), str(target)], stdout=subprocess.PIPE, text=True
         )
         assert writer.stdout.readline() == "ready\n"
+        for _ in range(n % 3):  # however slow the machine, some are killed after the first bundle
+            assert writer.stdout.readline() == "written\n"
         time.sleep(rng.uniform(0, 0.15))
         writer.kill()
         writer.wait()
