@@ -23,18 +23,19 @@ SWEEPS = 3
 """Of all volumes of a shell, each with a new template."""
 STILL_MM = 0.05
 """The largest change of a sweep below which it has converged."""
+HEAD_MM = 50.0
+"""Radius at which a rotation counts as a displacement (Power et al. 2012, NeuroImage 59:2142)."""
 LEAST_PULL_MM = 0.6
 """Volumes displaced less stay as they are: interpolation would blur them more than it aligns."""
 WARN_MM = 1.5
-"""From the median pose, root mean square over the brain, above which the user is told. Fibres' contrast alone makes
-0.5 mm; a head that moves by 5 mm halfway is 2.5 mm away from the median at least. Eddy currents at b = 2000 make 1 to
-3 mm of what looks like motion, and blurs the maps like it."""
+"""Root mean square over the brain, above which the user is told. Fibres' contrast alone makes 0.5 mm; eddy currents at
+b = 2000 make 1 to 3 mm of what looks like motion, and blurs the maps like it."""
 LEAST_COARSE = 4
 """Coarse voxels along an axis; in fewer no motion along it is seen."""
 
 
 class Motion(NamedTuple):
-    """Of each volume against the median pose of its shell.
+    """Of each volume against the pose that most volumes of its shell are nearest to.
 
     translation (N, 3) mm along the image axes; rotation (N, 3) degrees about them; displacement (N,) mm, root mean
     square over the brain. NaN where a volume has no like.
@@ -46,7 +47,7 @@ class Motion(NamedTuple):
 
     @property
     def largest(self) -> float:
-        """mm, of the volume furthest from the median; NaN where nothing could be compared."""
+        """mm, of the volume furthest from that pose; NaN where nothing could be compared."""
         known = self.displacement[np.isfinite(self.displacement)]
         return float(known.max()) if len(known) else float("nan")
 
@@ -83,12 +84,19 @@ def measure_motion(acquisition: Acquisition, mask: NDArray[np.bool_], leave_out:
             continue
         images = np.stack([_coarse(np.nan_to_num(acquisition.signal[..., n]), factor) for n in chosen])
         pose, points = _register(images, inside, size)
-        pose -= np.median(pose, axis=0)
+        pose -= pose[_medoid(pose)]
         moved = pose[:, None, :3] + np.cross(pose[:, None, 3:], points[None])
         found.translation[chosen] = pose[:, :3]
         found.rotation[chosen] = np.degrees(pose[:, 3:])
         found.displacement[chosen] = np.sqrt((moved**2).sum(-1).mean(1))
     return found
+
+
+def _medoid(pose: Float) -> int:
+    """The pose nearest to all others, the earliest of equals: if the head moved once, one that most volumes share."""
+    mm = pose * np.array([1, 1, 1, HEAD_MM, HEAD_MM, HEAD_MM])
+    apart = np.linalg.norm(mm[:, None] - mm[None], axis=-1).sum(1)
+    return int(np.flatnonzero(apart <= 1.1 * apart.min())[0])
 
 
 def _register(images: Image, inside: NDArray[np.bool_], size: Float) -> tuple[Float, Float]:
