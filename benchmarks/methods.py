@@ -91,7 +91,7 @@ def subset_directions(table: GradientTable, n: int) -> tuple[Array, Array]:
 def _dipy(method: str, denoise: Callable[[Scan], Array] | None = None) -> Callable[[Scan, Array], Estimate]:
     def estimate(scan: Scan, where: Array) -> Estimate:
         signal = scan.signal if denoise is None else denoise(scan)
-        options = {"sigma": scan.sigma} if method == "RT" else {}
+        options = {"sigma": scan.sigma} if method == "RESTORE" else {}
         table = gradient_table(scan.bvals, bvecs=scan.bvecs)
         fit = TensorModel(table, fit_method=method, **options).fit(np.asarray(signal, np.float64), mask=where)
         return from_tensors(fit.evals * 1000, fit.evecs)
@@ -141,7 +141,7 @@ def METHODS(name: str, bundle: Path | None) -> Callable[[Scan, Array], Estimate]
     peers: dict[str, Callable[[Scan, Array], Estimate]] = {
         "WLS": _dipy("WLS"),
         "NLLS": _dipy("NLLS"),
-        "RESTORE": _dipy("RT"),
+        "RESTORE": _dipy("RESTORE"),
         "MP-PCA+WLS": _dipy("WLS", _mppca),
         "NLM+WLS": _dipy("WLS", _nlmeans),
         "P2S+WLS": _dipy("WLS", _patch2self),
