@@ -101,3 +101,11 @@ def test_bounding_box():
     mask = np.zeros((4, 5, 6), bool)
     mask[1:3, 2, 4] = True
     assert bounding_box(mask) == (slice(1, 3), slice(2, 3), slice(4, 5))
+
+
+def test_progress_rises_slice_by_slice_to_the_whole(session):
+    mask, told = ball(), []
+    session.prior(random_summary(int(mask.sum())), mask, told.append)
+    assert len(told) > 1
+    assert told == sorted(told)
+    assert told[-1] == 1
