@@ -191,10 +191,10 @@ ADC_IMPLAUSIBLE = (
     "The mean diffusivity of the brain comes out as {adc:.2f} x 10⁻³ mm²/s, which no brain has: b=0 and "
     "diffusion-weighted volumes are of different brightness, or the b-values are wrong."
 )
-SLICES_DROPPED = "Signal dropout or a spike in {count} slice(s) (volume/slice: {places}); maps are wrong in these slices."
+SLICES_DROPPED = "Signal dropout or a spike in {count} slice(s) (volume/slice: {places}); the maps are wrong there."
 VOLUMES_SWAPPED = (
-    "Volumes {pairs} seem to be exchanged: the scan makes more sense the other way round (by "
-    "{lead:.0f} standard errors). FA and directions are wrong; check the order of volumes against .bvec."
+    "Volumes {pairs} seem to be exchanged: the scan makes more sense the other way round (by {lead:.0f} standard "
+    "errors). FA and directions are wrong; check the order of volumes against .bvec."
 )
 MOVED = (
     "The head moved, or the image was shifted by eddy currents, by {mm:.1f} mm ({degrees:.1f} degrees) between volumes "

@@ -140,13 +140,13 @@ def _interpolated(image: Image, at: Float) -> Image:
     shape = np.array(image.shape)
     at = np.clip(at, 0, shape - 1)
     low = np.minimum(at.astype(np.intp), np.maximum(shape - 2, 0))
-    share = (at - low).astype(np.float32)
-    flat, strides = image.reshape(-1), np.array([shape[1] * shape[2], shape[2], 1])
-    base = low @ strides
-    total = np.zeros(base.shape, np.float32)
-    for corner in np.ndindex(2, 2, 2):
-        weight = np.prod(np.where(corner, share, 1 - share), axis=-1)
-        total += weight * flat[np.minimum(base + int(np.array(corner) @ strides), flat.size - 1)]
+    share = np.moveaxis((at - low).astype(np.float32), -1, 0)
+    x, y, z = ((1 - s, s) for s in share)
+    strides = (int(shape[1] * shape[2]), int(shape[2]), 1)
+    flat, base, total = image.reshape(-1), low @ np.array(strides), np.zeros(low.shape[:-1], np.float32)
+    for i, j, k in np.ndindex(2, 2, 2):
+        corner = base + (i * strides[0] + j * strides[1] + k)
+        total += x[i] * y[j] * z[k] * flat[np.minimum(corner, flat.size - 1)]
     return total
 
 
