@@ -94,9 +94,7 @@ class Acquisition:
         return total / np.float32(max(chosen.sum(), 1))
 
 
-def read_acquisition(
-    image: str | Path, bval: str | Path | None = None, bvec: str | Path | None = None
-) -> Acquisition:
+def read_acquisition(image: str | Path, bval: str | Path | None = None, bvec: str | Path | None = None) -> Acquisition:
     """Read a scan and check it.
 
     Args:
@@ -177,10 +175,34 @@ def stem(path: Path) -> str:
 
 
 def _gradient_file(image: Path, kind: str, given: str | Path | None) -> Path:
+    """The .bval or .bvec: as given, beside the image, or inherited from a folder above in a BIDS dataset."""
     path = image.with_name(f"{stem(image)}.{kind}") if given is None else Path(given)
-    if not path.is_file():
-        raise InputError(texts.GRADIENT_FILE_MISSING.format(kind=kind, looked=path))
-    return path
+    if path.is_file():
+        return path
+    for inherited in _inherited(image, kind) if given is None else ():
+        return inherited
+    raise InputError(texts.GRADIENT_FILE_MISSING.format(kind=kind, looked=path))
+
+
+def _inherited(image: Path, kind: str) -> list[Path]:
+    """Files that apply by the inheritance principle of BIDS, the nearest and most specific first.
+
+    A file in a folder above applies to every image whose entities include all of the file's.
+    """
+    *entities, suffix = stem(image).split("_")
+    if not entities or not entities[0].startswith("sub-"):
+        return []
+    found: list[Path] = []
+    for folder in image.absolute().parents:
+        fits = [
+            path
+            for path in folder.glob(f"*{suffix}.{kind}")
+            if path.stem.split("_")[-1] == suffix and set(path.stem.split("_")[:-1]) <= set(entities)
+        ]
+        found += sorted(fits, key=lambda path: (-path.stem.count("_"), path.name))
+        if (folder / "dataset_description.json").is_file() or (folder / entities[0]).is_dir():
+            break  # the root of the dataset
+    return found
 
 
 def _open(path: Path) -> Any:

@@ -177,6 +177,19 @@ def test_bids_finds_scans_of_participants_and_sessions(write_scan, tmp_path):
         find_bids(tmp_path / "nowhere")
 
 
+def test_gradient_files_are_inherited_in_a_bids_dataset(write_scan, tmp_path):
+    path = write_scan(name="set/sub-01/ses-a/dwi/sub-01_ses-a_run-1_dwi.nii.gz")
+    base = path.parent / "sub-01_ses-a_run-1_dwi"
+    base.with_suffix(".bval").rename(tmp_path / "set/dwi.bval")
+    base.with_suffix(".bvec").rename(path.parent / "sub-01_ses-a_dwi.bvec")
+    assert read_acquisition(path).signal.shape[3] == 7
+    # of another run, and beyond the root of the dataset: not this image's
+    (path.parent / "sub-01_ses-a_dwi.bvec").rename(path.parent / "sub-01_ses-a_run-2_dwi.bvec")
+    (tmp_path / "dwi.bvec").write_text((path.parent / "sub-01_ses-a_run-2_dwi.bvec").read_text())
+    with pytest.raises(InputError, match=r"sub-01_ses-a_run-1_dwi\.bvec"):
+        read_acquisition(path)
+
+
 def test_every_real_scan_is_read(shared_data):
     scans = find_bids(shared_data / "train") + find_bids(shared_data / "validation")
     assert len(scans) >= 16
