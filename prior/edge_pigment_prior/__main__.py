@@ -25,7 +25,7 @@ def train(
     wide_width: Annotated[int, typer.Option(help="Channels of the far branch.")] = DEFAULT.wide_width,
     depth: Annotated[int, typer.Option(help="Residual blocks of the near branch.")] = DEFAULT.depth,
     head: Annotated[int, typer.Option(help="Channels of the head.")] = DEFAULT.head,
-    changes: Annotated[bool, typer.Option(help="Simulate local changes of diffusion, as lesions make.")] = True,
+    changes: Annotated[bool, typer.Option(help="Simulate local changes, as lesions make.")] = DEFAULT.changes,
     start: Annotated[Path | None, typer.Option(help="Run whose weights to start from.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Use only scans whose name contains this.")] = None,
     device: Annotated[str, typer.Option(help="Of torch: cpu, cuda.")] = "cpu",

@@ -135,7 +135,7 @@ def _insert_changes(theta: Array, rng: np.random.Generator) -> None:
     """Change diffusion in place in a few ellipsoids of any size and edge, as disease may: up, down, or in shape."""
     z, y, x = np.meshgrid(np.arange(3) - 1.0, np.arange(SIZE), np.arange(SIZE), indexing="ij")
     for _ in range(rng.integers(1, 4)):
-        radius = np.exp(rng.uniform(*np.log(CHANGE_RADIUS), 3))
+        radius = np.exp(rng.uniform(np.log(CHANGE_RADIUS[0]), np.log(CHANGE_RADIUS[1]), 3))
         centre = np.array([rng.normal(0, radius[0]), *rng.uniform(0, SIZE, 2)])
         turn = rng.uniform(0, np.pi)
         dy, dx = y - centre[1], x - centre[2]

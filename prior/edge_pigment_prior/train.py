@@ -44,7 +44,8 @@ class Settings:
     wide_width: int = 24
     depth: int = 4
     head: int = 96
-    changes: bool = True
+    changes: bool = False
+    """Simulated local changes; 900 further steps with them left lesions as they were (benchmarks/RESULTS.md)."""
     start: str = ""
     """SHA-256 of the checkpoint that the run started from; empty for random weights."""
 
