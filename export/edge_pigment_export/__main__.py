@@ -22,6 +22,9 @@ LIMITS = (
     "Research use; not a medical device.",
     "Learned from scans of a few healthy adults at 3 T; low field is simulated, no real low-field scan was used.",
     "One tensor per voxel: crossing fibres come out as lowered FA, as in any tensor fit.",
+    "Small lesions lose contrast where the data are weak (6+1 at SNR 10: 3 voxels across keep 50-70 % in MD, lowered "
+    "MD the least), and novelty stays low inside large ones; see benchmarks/RESULTS.md.",
+    "The FA of white matter is biased low where the data are weak (-0.05 at SNR 20, -0.09 at SNR 10 with 6+1).",
     "Single diffusion times; children, old age and gross pathology are not represented.",
 )
 
