@@ -165,22 +165,19 @@ class HostBackend:
         bvecs: Array,
         sigma: Array,
         z: Array,
-        residual: bool = True,
-        information: bool = True,
+        out: Products | None = None,
     ) -> Products:
         """The inside of `adapt`'s loop alone, at z (7, V), for the tests and the benchmark.
 
-        r = (y - √(F² + σ²))/σ, and J is the derivative of -r with respect to z.
+        r = (y - √(F² + σ²))/σ, and J is the derivative of -r with respect to z. What is None in `out`, arrays of an
+        earlier call, is not computed.
         """
         N, V = np.shape(y)
         y, b, bvecs, sigma = _measurements(y, b, bvecs, sigma)
         z = _checked("z", z, (DIMENSION, V))
-        out = Products(
-            np.empty((N, V), np.float32) if residual else None,
-            np.empty(V, np.float32),
-            np.empty((DIMENSION, V), np.float32),
-            np.empty((PACKED, V), np.float32) if information else None,
-        )
+        if out is None:
+            sizes = [(N, V), (V,), (DIMENSION, V), (PACKED, V)]
+            out = Products(*[np.empty(size, np.float32) for size in sizes])
         self._run("ep_products", V, N, tensor_table(b, bvecs), y, sigma, z, *out)
         return out
 

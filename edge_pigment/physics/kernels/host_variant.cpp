@@ -119,7 +119,7 @@ void run_products(const ProductsTask& task, long first, long last, float* scratc
         if (task.residual) {
             const Theta2<Lanes> theta = in_bits(q);
             for (int n = 0; n < task.N; ++n) {
-                const Lanes r = misfit(block.y[n], signal(theta, task.table + n * ROW)).residual;
+                const Lanes r = misfit(block.y[n], power_of_two(log2_signal(theta, task.table + n * ROW))).residual;
                 store(task.residual + n * V + v, r, count);
             }
         }

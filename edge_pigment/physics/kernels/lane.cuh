@@ -135,11 +135,9 @@ template <class T> EP_FN T power_of_two(T x) {
     x = within(x, -125.0f, 46.0f);
     const T shifted = x + ROUND;
     const T f = x - (shifted - ROUND);
-    T p = f * 1.32646749e-3f + 9.67151113e-3f;
-    p = p * f + 5.55073395e-2f;
-    p = p * f + 2.40222424e-1f;
-    p = p * f + 6.93147004e-1f;
-    p = p * f + 1.0f;
+    const T f2 = f * f;
+    const T p2 = (f * 1.32646749e-3f + 9.67151113e-3f) * f2 + (f * 5.55073395e-2f + 2.40222424e-1f);
+    const T p = p2 * f2 + (f * 6.93147004e-1f + 1.0f);
     return as_float(as_int(p) + (as_int(shifted) << 23));
 }
 

@@ -26,33 +26,36 @@ template <class T> EP_FN T log_precision(T y, T log_s) {
     return select(y == y, S2 * (S2 / (S2 + 1.0f)), T{});  // in this order, S⁴ does not overflow
 }
 
+// log S = x · θ
+template <class T> EP_FN T predicted(const float* x, const T (&phi)[DIMENSION]) {
+    T log_s = all<T>(x[DIMENSION]);
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) log_s += phi[k] * x[k];
+    return within(log_s, -MAX_LOG_S0, MAX_LOG_S0);
+}
+
 // One weighted least-squares step: the normal equations' matrix H and right-hand side, from phi's weights or, in the
 // first step, from those of the measurements themselves. `targets` (N) holds log y, corrected; `weights` and `pulls`
-// (N) are room for a CPU, which has too few registers for all sums in one pass.
+// (N) are room for a CPU's stages, as in products().
 template <bool FIRST, class T>
 EP_FN void normal_equations(int n_rows, const float* table, const T* y, T log_sigma, const T* targets, T* weights,
                             T* pulls, const T (&phi)[DIMENSION], T (&H)[PACKED], T (&rhs)[DIMENSION]) {
     EP_UNROLL for (int k = 0; k < PACKED; ++k) H[k] = T{};
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) rhs[k] = T{};
+#if defined(__CUDACC__)
     for (int n = 0; n < n_rows; ++n) {
         const float* x = table + n * SUMMARY_ROW;
-        T log_s = targets[n];
-        if (!FIRST) {
-            log_s = all<T>(x[DIMENSION]);
-            EP_UNROLL for (int k = 0; k < DIMENSION; ++k) log_s += phi[k] * x[k];
-            log_s = within(log_s, -MAX_LOG_S0, MAX_LOG_S0);
-        }
+        const T log_s = FIRST ? targets[n] : predicted(x, phi);
         const T weight = log_precision(y[n], log_s - log_sigma);
         const T pull = weight * (targets[n] - x[DIMENSION]);
-#if defined(__CUDACC__)
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) rhs[k] += pull * x[k];
         EP_UNROLL for (int k = 0; k < PACKED; ++k) H[k] += weight * x[DIMENSION + 1 + k];
-#else
-        weights[n] = weight;
-        pulls[n] = pull;
-#endif
     }
-#if !defined(__CUDACC__)
+#else
+    for (int n = 0; n < n_rows; ++n) weights[n] = FIRST ? targets[n] : predicted(table + n * SUMMARY_ROW, phi);
+    for (int n = 0; n < n_rows; ++n) {
+        weights[n] = log_precision(y[n], weights[n] - log_sigma);
+        pulls[n] = weights[n] * (targets[n] - table[n * SUMMARY_ROW + DIMENSION]);
+    }
     weighted_sums<DIMENSION, SUMMARY_ROW>(n_rows, pulls, table, rhs);
     weighted_sums<10, SUMMARY_ROW>(n_rows, weights, table + DIMENSION + 1, H);
     weighted_sums<9, SUMMARY_ROW>(n_rows, weights, table + DIMENSION + 11, H + 10);

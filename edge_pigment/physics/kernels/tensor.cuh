@@ -60,11 +60,10 @@ template <class T> EP_FN Theta2<T> in_bits(const Latent<T>& q) {
     return theta;
 }
 
-// S0 exp(-b gᵀDg)
-template <class T> EP_FN T signal(const Theta2<T>& theta, const float* row) {
-    T log2_s = theta.log2_s0;
-    EP_UNROLL for (int k = 0; k < LINEAR; ++k) log2_s += theta.D[k] * row[k];
-    return power_of_two(log2_s);
+// log₂ of S0 exp(-b gᵀDg)
+template <class T> EP_FN T log2_signal(const Theta2<T>& theta, const float* row) {
+    const T diagonal = theta.log2_s0 + theta.D[0] * row[0] + theta.D[1] * row[1] + theta.D[2] * row[2];
+    return diagonal + (theta.D[3] * row[3] + theta.D[4] * row[4] + theta.D[5] * row[5]);
 }
 
 // A measurement against the model's mean magnitude m = √(S² + σ²) (Gudbjartsson & Patz 1995), in units of σ.
@@ -99,33 +98,42 @@ EP_FN void weighted_sums(int n_rows, const T* weight, const float* table, T* sum
 }
 #endif
 
-// One pass over a voxel's measurements. y points to the voxel's own column of a tile (N, width) in units of σ.
-// `tile` (N) is room for the weights on a CPU, which has too few registers for all sums in one pass.
+// Adds a measurement to Σ r² and Jᵀr; returns its weight in JᵀJ.
+template <class T> EP_FN T add_measurement(T y, T S, const float* row, T& rss, T (&gradient)[DIMENSION]) {
+    const Misfit<T> fit = misfit(y, S);
+    const T pull = fit.slope * fit.residual;
+    rss += fit.residual * fit.residual;
+    gradient[0] += pull;
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) gradient[1 + k] += pull * row[k];
+    return select(y == y, fit.slope * fit.slope, T{});
+}
+
+// One pass over a voxel's measurements y (N), in units of σ. A thread has registers for all the sums. A CPU has not,
+// and hides the operations' latencies only if several measurements are at work at once: there the pass is cut into
+// stages of few operations each, between which `tile` (N) holds what goes on.
 template <bool HESSIAN, class T>
 EP_FN void products(int n_rows, const float* table, const T* y, const Latent<T>& q, T* tile, Products<T>& out) {
     const Theta2<T> theta = in_bits(q);
     T rss = T{}, gradient[DIMENSION] = {}, total = T{};
 #if defined(__CUDACC__)
-    EP_UNROLL for (int k = 0; k < ROW; ++k) out.information[1 + k] = T{};
-#endif
+    T sums[ROW] = {};
     for (int n = 0; n < n_rows; ++n) {
         const float* row = table + n * ROW;
-        const Misfit<T> fit = misfit(y[n], signal(theta, row));
-        rss += fit.residual * fit.residual;
-        const T pull = fit.slope * fit.residual;
-        gradient[0] += pull;
-        EP_UNROLL for (int k = 0; k < LINEAR; ++k) gradient[1 + k] += pull * row[k];
-        if (HESSIAN) {
-            const T weight = select(y[n] == y[n], fit.slope * fit.slope, T{});
-            total += weight;
-#if defined(__CUDACC__)
-            EP_UNROLL for (int k = 0; k < ROW; ++k) out.information[1 + k] += weight * row[k];
+        const T weight = add_measurement(y[n], power_of_two(log2_signal(theta, row)), row, rss, gradient);
+        total += weight;
+        if (HESSIAN) EP_UNROLL for (int k = 0; k < ROW; ++k) sums[k] += weight * row[k];
+    }
+    EP_UNROLL for (int k = 0; k < ROW; ++k) out.information[1 + k] = sums[k];
 #else
+    for (int n = 0; n < n_rows; ++n) tile[n] = log2_signal(theta, table + n * ROW);
+    for (int n = 0; n < n_rows; ++n) tile[n] = power_of_two(tile[n]);
+    for (int n = 0; n < n_rows; ++n) {
+        const T weight = add_measurement(y[n], tile[n], table + n * ROW, rss, gradient);
+        if (HESSIAN) {
+            total += weight;
             tile[n] = weight;
-#endif
         }
     }
-#if !defined(__CUDACC__)
     if (HESSIAN) {
         weighted_sums<11, ROW>(n_rows, tile, table, out.information + 1);
         weighted_sums<10, ROW>(n_rows, tile, table + 11, out.information + 12);
