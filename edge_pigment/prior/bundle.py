@@ -103,7 +103,8 @@ class Bundle:
         lines.append(f"  {m.training.step} steps, final loss {m.training.final_loss:.3f}")
         if m.accuracy:
             lines += ["", "Measured"]
-            lines += ["  " + ", ".join(f"{k} {_shown(v)}" for k, v in row.items()) for row in m.accuracy]
+            plain = [{k: v for k, v in row.items() if not isinstance(v, list)} for row in m.accuracy]
+            lines += ["  " + ", ".join(f"{k} {_shown(v)}" for k, v in row.items()) for row in plain]
         if m.gate:
             lines += ["", "Flavours against fp32, on maps (largest error over the verification scans)"]
             lines += [f"  {f}: " + ", ".join(f"{k} {v:.2g}" for k, v in worst.items()) for f, worst in m.gate.items()]
