@@ -301,9 +301,10 @@ def check_convention(tensor: ArrayLike, fa: ArrayLike, mask: ArrayLike, acquisit
     # a border of zeros: what leaves the image has no weight
     FA, V1, tracts = np.pad(FA, 1), np.pad(V1, [(1, 1)] * 3 + [(0, 0)]), tracts + 1
     fibre = V1[tuple(tracts.T)] / acquisition.voxel_size
-    step = np.rint(fibre / np.abs(fibre).max(1, keepdims=True)).astype(np.intp)
+    tiny = np.finfo(float).tiny  # a tensor of zeros has no fibre, and no weight
+    step = np.rint(fibre / np.maximum(np.abs(fibre).max(1, keepdims=True), tiny)).astype(np.intp)
     fibre = step * acquisition.voxel_size
-    fibre /= np.linalg.norm(fibre, axis=1, keepdims=True)
+    fibre /= np.maximum(np.linalg.norm(fibre, axis=1, keepdims=True), tiny)
     FA_squared = FA[tuple(tracts.T)] ** 2
     continued = {}
     for name, signs in SIGNS.items():

@@ -20,6 +20,7 @@ QUARTIC = (
     "xxyz", "xyyz", "xyzz",
 )  # fmt: skip
 """The monomials of degree four in the components of g, in the order in which the kernels sum them."""
+_AXES = np.array([["xyz".index(axis) for axis in monomial] for monomial in QUARTIC])
 NEGLIGIBLE = 1e-6
 """Directions of θ that the protocol measures less than this, relative to the best measured one, are not measured."""
 
@@ -44,8 +45,7 @@ def tensor_table(b: ArrayLike, bvecs: ArrayLike) -> Array:
         bvecs: (N, 3) unit directions (any vector where b = 0).
     """
     b = np.asarray(b, float)[:, None]
-    g = dict(zip("xyz", np.asarray(bvecs, float).T, strict=True))
-    quartic = np.stack([np.prod([g[axis] for axis in monomial], axis=0) for monomial in QUARTIC], axis=-1)
+    quartic = np.prod(np.asarray(bvecs, float)[:, _AXES], axis=-1)
     return np.ascontiguousarray(np.concatenate([-b * quadratic_form(bvecs), b**2 * quartic], axis=1), np.float32)
 
 
