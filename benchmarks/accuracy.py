@@ -29,7 +29,6 @@ WHITE_FA = 0.3
 """Above, a voxel counts as white matter with a direction worth judging."""
 GREY_FA, GREY_MD = 0.2, (0.6, 1.1)
 """Below this FA and within this MD (µm²/ms), a voxel counts as grey matter."""
-FLUID_MD = 1.5
 NORMAL_90 = 1.6449
 REAL = "real 6+1 vs rest"
 

@@ -64,10 +64,9 @@ def gather(acquisition: Acquisition, mask: NDArray[np.bool_], sigma: float) -> M
 
 @dataclass(frozen=True, eq=False)
 class Adapted:
-    """The posterior, with the summary and the prior mean it came from."""
+    """The posterior, with the summary it came from."""
 
     summary: Summary
-    prior_mean: Array
     posterior: Posterior
     seconds: dict[str, float]
 
@@ -98,4 +97,4 @@ def adapt(
     t = started("adapt")
     posterior = backend.adapt(m.y, m.b, m.bvecs, m.sigma, mean, factor, nu)
     seconds["adapt"] = time.perf_counter() - t
-    return Adapted(summary, mean, posterior, seconds)
+    return Adapted(summary, posterior, seconds)

@@ -140,12 +140,13 @@ def run(
     step("mask")
     t = time.perf_counter()
     shape = acquisition.signal.shape[:3]
+    b0 = acquisition.mean_b0
     if options.mask is None:
-        mask, mask_warnings = brain_mask(acquisition.mean_b0, acquisition.mean_dwi, acquisition.voxel_size)
+        mask, mask_warnings = brain_mask(b0, acquisition.mean_dwi, acquisition.voxel_size)
         warnings += mask_warnings
     else:
         mask = read_mask(options.mask, shape)
-    mask = mask & (acquisition.mean_b0 > 0)
+    mask = mask & (b0 > 0)
     if not mask.any():
         text = texts.NO_BRAIN if options.mask is None else texts.MASK_EMPTY.format(path=options.mask)
         raise InputError(text)

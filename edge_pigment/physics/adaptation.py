@@ -37,6 +37,8 @@ CURVATURE = 0.8
 """Share of the curvature along p that the heavy tail of the prior may take away from a step's matrix, at most."""
 PACKED = DIMENSION * (DIMENSION + 1) // 2
 """Length of a packed lower triangle: row by row, (0,0) (1,0) (1,1) (2,0) ..."""
+DIAGONAL = tuple(row * (row + 3) // 2 for row in range(DIMENSION))
+"""Where the diagonal lies in a packed lower triangle."""
 _ROWS, _COLUMNS = np.tril_indices(DIMENSION)
 
 

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, m
 from edge_pigment.simulate.directions import SCHEMES, orthogonal
 
 Float = NDArray[np.float64]
-Triple = tuple[float, float, float]
 Positive3 = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 Share = Annotated[float, Field(ge=0, le=1)]
 

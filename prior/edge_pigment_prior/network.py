@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edge_pigment.physics.adaptation import PACKED
+from edge_pigment.physics.adaptation import DIAGONAL, PACKED
 from edge_pigment.physics.tensor import DIMENSION
 from edge_pigment.prior.features import CHANNELS, VOXEL_CHANNELS
 
@@ -73,9 +73,8 @@ class ContextPrior(nn.Module):
         assert last.bias is not None
         nn.init.normal_(last.weight, std=0.01)
         nn.init.zeros_(last.bias)
-        diagonal = [row * (row + 3) // 2 for row in range(DIMENSION)]
         is_diagonal = torch.zeros(PACKED, dtype=torch.bool)
-        is_diagonal[diagonal] = True
+        is_diagonal[list(DIAGONAL)] = True
         self.register_buffer("is_diagonal", is_diagonal.view(1, -1, 1, 1), persistent=False)
         self.register_buffer("offset", torch.tensor(MEAN_OFFSET).view(1, -1, 1, 1), persistent=False)
         with torch.no_grad():
@@ -117,5 +116,5 @@ def student_nll(mean: Tensor, factor: Tensor, z: Tensor, nu: float) -> Tensor:
         rows = range(column, DIMENSION)
         projected = sum((factor[:, r * (r + 1) // 2 + column] * e[:, r] for r in rows), torch.zeros_like(e[:, 0]))
         distance = distance + projected**2
-        log_determinant = log_determinant + torch.log(factor[:, column * (column + 3) // 2])
+        log_determinant = log_determinant + torch.log(factor[:, DIAGONAL[column]])
     return 0.5 * (nu + DIMENSION) * torch.log1p(distance / nu) - log_determinant

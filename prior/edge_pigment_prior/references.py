@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition, read_acquisition
+from edge_pigment.adapt import gather
 from edge_pigment.brainmask import brain_mask
-from edge_pigment.physics.adaptation import PACKED
+from edge_pigment.physics.adaptation import DIAGONAL, PACKED
 from edge_pigment.physics.backend import Array, Backend
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.tensor import DIMENSION, diffusivity, latent
@@ -83,14 +84,10 @@ def fit_reference(
     backend = backend or HostBackend(None)
     if mask is None:
         mask = brain_mask(acquisition.mean_b0, acquisition.mean_dwi, acquisition.voxel_size).mask
-    in_brain = np.ascontiguousarray(mask.T)
-    y = np.ascontiguousarray(np.stack([volume[in_brain] for volume in acquisition.signal.T]))
-    scale = float(np.median(y[acquisition.gradients.is_b0].mean(0)))
-    y = (y / scale).astype(np.float32)
-    b = (acquisition.gradients.bvals / 1000).astype(np.float32)
-    g = acquisition.gradients.bvecs.astype(np.float32)
+    m = gather(acquisition, mask, SIGMA_GUESS)  # only the signal and the table are used; σ is found below
+    y, b, g, in_brain = m.y, m.b, m.bvecs, m.mask
     factor = np.zeros((PACKED, y.shape[1]), np.float32)
-    factor[[row * (row + 3) // 2 for row in range(DIMENSION)]] = FLAT_PRECISION
+    factor[list(DIAGONAL)] = FLAT_PRECISION
     sigma = SIGMA_GUESS
     for _ in range(SIGMA_ROUNDS):
         s = np.full(y.shape[1], sigma, np.float32)
