@@ -39,7 +39,7 @@ def _library() -> ctypes.CDLL:
     signatures: dict[str, tuple[type[ctypes._SimpleCData[Any]], ...]] = {
         "ep_isa": (integer,),
         "ep_chosen": (text,),
-        "ep_summarise": (*voxels, integer, *[pointer] * 7),
+        "ep_summarise": (*voxels, integer, *[pointer] * 5),
         "ep_adapt": (*voxels, integer, integer, ctypes.c_float, *[pointer] * 10),
         "ep_moments": (*voxels, *[pointer] * 3),
         "ep_products": (*voxels, integer, *[pointer] * 8),
@@ -120,8 +120,8 @@ class HostBackend:
         N, V = np.shape(y)
         y, b, bvecs, sigma = _measurements(y, b, bvecs, sigma)
         theta, sd = np.empty((DIMENSION, V), np.float32), np.empty((DIMENSION, V), np.float32)
-        basis = summary_basis(b, bvecs)
-        self._run("ep_summarise", V, N, *basis, y, sigma, theta, sd)
+        protocol = summary_basis(b, bvecs).packed
+        self._run("ep_summarise", V, N, protocol, y, sigma, theta, sd)
         return Summary(theta, sd)
 
     def adapt(

@@ -36,6 +36,11 @@ class SummaryBasis(NamedTuple):
     basis: Array
     mean: Array
 
+    @property
+    def packed(self) -> Array:
+        """As the kernels read it: basis, mean, table, one after the other."""
+        return np.concatenate([part.ravel() for part in (self.basis, self.mean, self.table)])
+
 
 def tensor_table(b: ArrayLike, bvecs: ArrayLike) -> Array:
     """-b r(g), then b² times the monomials of degree four: (N, 21).

@@ -6,6 +6,7 @@
 // The unknowns are ζ with z = μ + L⁻ᵀζ, in which the prior's precision is the identity: an equivalent descent, but
 // its matrices stay well conditioned however sharp and correlated the prior is, which float32 needs.
 #pragma once
+#include "tasks.h"
 #include "tensor.cuh"
 
 namespace EP_NAMESPACE {
@@ -65,9 +66,9 @@ template <class T> struct State {
     T H[PACKED], descent[DIMENSION];  // JᵀJ + w, -∇
 };
 
-template <class T>
-EP_FN void evaluate(int n_rows, const float* table, const T* y, T log_sigma, const Prior<T>& prior, float nu, T scale,
-                    T* tile, State<T>& at) {
+template <class T, class Measured>
+EP_FN void evaluate(int n_rows, const float* table, const Measured& y, T log_sigma, const Prior<T>& prior, float nu,
+                    T scale, T* tile, State<T>& at) {
     T z[DIMENSION];
     latent_of(prior, at.zeta, z);
     Latent<T> q = latent(z);
@@ -132,8 +133,8 @@ template <class T> EP_FN void traces_of_inverse(T (&H)[PACKED], T w, T& trace, T
 }
 
 // Starts from the prior's mean; `at` becomes the state at the mode.
-template <class T>
-EP_FN void adapt(int n_rows, const float* table, const T* y, T log_sigma, const Prior<T>& prior, float nu,
+template <class T, class Measured>
+EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma, const Prior<T>& prior, float nu,
                  int iterations, T* tile, State<T>& at) {
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) at.zeta[k] = T{};
     evaluate(n_rows, table, y, log_sigma, prior, nu, all<T>(nu + DIMENSION), tile, at);  // w = 1
@@ -182,6 +183,28 @@ EP_FN void posterior(State<T>& at, const Prior<T>& prior, T (&factor)[PACKED], T
         }
     share[0] = within(DIMENSION - trace, 0.0f, DIMENSION);
     share[1] = within(DIMENSION - 2.0f * trace + trace2, 0.0f, DIMENSION);
+}
+
+// The voxel v, or the vector of `count` voxels that starts there.
+template <class T, class Measured>
+EP_FN void adapt_at(const AdaptTask& task, const float* table, long v, int count, const Measured& y, T log_sigma,
+                    T* tile) {
+    const long V = task.V;
+    Prior<T> prior;
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) prior.mean[k] = load(task.mean + k * V + v, count);
+    EP_UNROLL for (int k = 0; k < PACKED; ++k) prior.L[k] = load(task.factor + k * V + v, count);
+    prepare(prior);
+    State<T> at;
+    adapt(task.N, table, y, log_sigma, prior, task.nu, task.iterations, tile, at);
+    T mode[DIMENSION], factor[PACKED], share[2], known = T{};
+    latent_of(prior, at.zeta, mode);
+    posterior(at, prior, factor, share);
+    for (int n = 0; n < task.N; ++n) known += select(y[n] == y[n], all<T>(1.0f), T{});
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) store(task.mode + k * V + v, mode[k], count);
+    EP_UNROLL for (int k = 0; k < PACKED; ++k) store(task.posterior_factor + k * V + v, factor[k], count);
+    store(task.residual + v, square_root(at.rss / maximum(known, all<T>(1.0f))), count);
+    store(task.distance + v, at.distance, count);
+    EP_UNROLL for (int k = 0; k < 2; ++k) store(task.share + k * V + v, share[k], count);
 }
 
 }  // namespace EP_NAMESPACE

@@ -117,11 +117,11 @@ EP_EXPORT const char* ep_chosen(const char* isa) {
     return choice ? choice->name : nullptr;
 }
 
-EP_EXPORT int ep_summarise(const char* isa, int threads, long V, int N, const float* table, const float* basis,
-                           const float* mean, const float* y, const float* sigma, float* theta, float* sd) {
+EP_EXPORT int ep_summarise(const char* isa, int threads, long V, int N, const float* protocol, const float* y,
+                           const float* sigma, float* theta, float* sd) {
     const Choice* choice = find(isa);
     if (choice == nullptr) return NO_SUCH_ISA;
-    const SummariseTask task = {V, N, table, basis, mean, y, sigma, theta, sd};
+    const SummariseTask task = {V, N, protocol, y, sigma, theta, sd};
     return in_chunks(V, N, threads, [&](long first, long last, float* scratch) {
         choice->variant->summarise(task, first, last, scratch);
     });

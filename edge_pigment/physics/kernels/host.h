@@ -1,28 +1,7 @@
 // What one instruction set's variant offers to host.cpp. Plain C types: a variant must not instantiate anything of
 // the standard library, for the linker keeps one copy of it, perhaps one that this machine cannot run.
 #pragma once
-
-// All arrays float32, structure of arrays over V voxels; see physics/backend.py and physics/protocol.py.
-struct SummariseTask {
-    long V;
-    int N;
-    const float *table, *basis, *mean, *y, *sigma;
-    float *theta, *sd;
-};
-
-struct AdaptTask {
-    long V;
-    int N, iterations;
-    float nu;
-    const float *table, *y, *sigma, *mean, *factor;
-    float *mode, *posterior_factor, *residual, *distance, *share;
-};
-
-struct MomentsTask {
-    long V;
-    const float *mode, *factor;
-    float* moments;
-};
+#include "tasks.h"
 
 // The model alone, for tests and the benchmark: r (N, V) if not null, Σ r², Jᵀr (7, V), and JᵀJ (28, V) if not null.
 struct ProductsTask {

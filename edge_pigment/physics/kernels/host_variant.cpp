@@ -24,13 +24,10 @@ struct Block {
 };
 
 // Calls work(block) for all voxels first..last-1. Their measurements are read from memory once, however many passes
-// follow, and some cache lines of a volume at a time: GROUP vectors' tiles (N, WIDTH) one after the other. What is not
-// finite or louder than any signal that the model can make is NaN from here on: unknown.
+// follow, and some cache lines of a volume at a time: GROUP vectors' tiles (N, WIDTH) one after the other.
 template <class Task, class Work>
 inline void for_blocks(const Task& task, long first, long last, float* scratch, Work work) {
     Lanes* tiles = reinterpret_cast<Lanes*>(scratch);
-    const Lanes loudest = all<Lanes>(3.2690174e6f);  // exp(MAX_LOG_S0)
-    const Lanes unknown = all<Lanes>(__builtin_nanf(""));
     for (long from = first; from < last; from += GROUP * WIDTH) {
         const int vectors = last - from < GROUP * WIDTH ? int((last - from + WIDTH - 1) / WIDTH) : GROUP;
         Lanes sigma[GROUP], inverse_sigma[GROUP];
@@ -43,7 +40,7 @@ inline void for_blocks(const Task& task, long first, long last, float* scratch, 
             for (int j = 0; j < vectors; ++j) {
                 const long v = from + j * WIDTH;
                 const Lanes y = load(task.y + n * task.V + v, count_of(v, last));
-                tiles[j * task.N + n] = select(magnitude(y) <= loudest, y * inverse_sigma[j], unknown);
+                tiles[j * task.N + n] = in_sigma(y, inverse_sigma[j]);
             }
         for (int j = 0; j < vectors; ++j) {
             const long v = from + j * WIDTH;
@@ -54,47 +51,18 @@ inline void for_blocks(const Task& task, long first, long last, float* scratch, 
 
 void run_summarise(const SummariseTask& task, long first, long last, float* scratch) {
     for_blocks(task, first, last, scratch, [&](const Block& block) {
-        Lanes theta[DIMENSION], sd[DIMENSION];
-        summarise(task.N, task.table, task.basis, task.mean, block.y, block.log_sigma, block.rest,
-                  block.rest + task.N, block.rest + 2 * task.N, theta, sd);
-        for (int k = 0; k < DIMENSION; ++k) {
-            store(task.theta + k * task.V + block.v, theta[k], block.count);
-            store(task.sd + k * task.V + block.v, sd[k], block.count);
-        }
+        summarise_at(task, task.protocol, block.v, block.count, block.y, block.log_sigma, block.rest);
     });
 }
 
 void run_adapt(const AdaptTask& task, long first, long last, float* scratch) {
     for_blocks(task, first, last, scratch, [&](const Block& block) {
-        const long V = task.V, v = block.v;
-        const int count = block.count;
-        Prior<Lanes> prior;
-        for (int k = 0; k < DIMENSION; ++k) prior.mean[k] = load(task.mean + k * V + v, count);
-        for (int k = 0; k < PACKED; ++k) prior.L[k] = load(task.factor + k * V + v, count);
-        prepare(prior);
-        State<Lanes> at;
-        adapt(task.N, task.table, block.y, block.log_sigma, prior, task.nu, task.iterations, block.rest, at);
-        Lanes mode[DIMENSION], factor[PACKED], share[2], known = {};
-        latent_of(prior, at.zeta, mode);
-        posterior(at, prior, factor, share);
-        for (int n = 0; n < task.N; ++n) known += select(block.y[n] == block.y[n], all<Lanes>(1.0f), Lanes{});
-        for (int k = 0; k < DIMENSION; ++k) store(task.mode + k * V + v, mode[k], count);
-        for (int k = 0; k < PACKED; ++k) store(task.posterior_factor + k * V + v, factor[k], count);
-        store(task.residual + v, square_root(at.rss / maximum(known, all<Lanes>(1.0f))), count);
-        store(task.distance + v, at.distance, count);
-        for (int k = 0; k < 2; ++k) store(task.share + k * V + v, share[k], count);
+        adapt_at(task, task.table, block.v, block.count, block.y, block.log_sigma, block.rest);
     });
 }
 
 void run_moments(const MomentsTask& task, long first, long last, float*) {
-    for (long v = first; v < last; v += WIDTH) {
-        const int count = count_of(v, last);
-        Lanes mode[DIMENSION], factor[PACKED], out[MOMENTS];
-        for (int k = 0; k < DIMENSION; ++k) mode[k] = load(task.mode + k * task.V + v, count);
-        for (int k = 0; k < PACKED; ++k) factor[k] = load(task.factor + k * task.V + v, count);
-        moments(mode, factor, out);
-        for (int k = 0; k < MOMENTS; ++k) store(task.moments + k * task.V + v, out[k], count);
-    }
+    for (long v = first; v < last; v += WIDTH) moments_at<Lanes>(task, v, count_of(v, last));
 }
 
 void run_products(const ProductsTask& task, long first, long last, float* scratch) {

@@ -5,13 +5,20 @@
 // libm: exp, log and asin are the same polynomials in both worlds, so that both round alike.
 #pragma once
 
+// A lane is a thread under nvcc, and wherever EP_THREAD is defined: tests/gpu/standin does so to run the kernels'
+// threads one after the other on a CPU.
 #if defined(__CUDACC__)
+#define EP_THREAD
+#define EP_UNROLL _Pragma("unroll")
+#endif
+#if defined(EP_THREAD)
 #define EP_FN __device__ __forceinline__
 #define EP_BOTH __host__ __device__
-#define EP_UNROLL _Pragma("unroll")
 #else
 #define EP_FN inline __attribute__((always_inline))
 #define EP_BOTH
+#endif
+#if !defined(EP_UNROLL)
 #if defined(__clang__)
 #define EP_UNROLL _Pragma("unroll")
 #else
@@ -24,7 +31,7 @@
 #define EP_NAMESPACE ep
 #endif
 
-#if !defined(__CUDACC__)
+#if !defined(EP_THREAD)
 #if defined(__AVX512F__) || defined(__AVX2__) || defined(__SSE2__)
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
@@ -36,7 +43,7 @@
 
 namespace EP_NAMESPACE {
 
-#if defined(__CUDACC__)
+#if defined(EP_THREAD)
 
 EP_FN int as_int(float x) { return __float_as_int(x); }
 EP_FN float as_float(int i) { return __int_as_float(i); }
@@ -44,6 +51,8 @@ EP_FN float square_root(float x) { return sqrtf(x); }
 EP_FN float minimum(float a, float b) { return fminf(a, b); }
 EP_FN float maximum(float a, float b) { return fmaxf(a, b); }
 EP_FN bool every(bool mask) { return mask; }
+EP_FN float load(const float* from, int) { return *from; }
+EP_FN void store(float* to, float x, int) { *to = x; }
 
 #else
 
@@ -111,7 +120,7 @@ EP_FN void store(float* to, Lanes x, int count) {
     }
 }
 
-#endif  // __CUDACC__
+#endif  // EP_THREAD
 
 template <class T> EP_FN T all(float a) { return a - T{}; }  // a - 0 is a, for -0 too, so it folds
 

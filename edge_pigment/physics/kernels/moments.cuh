@@ -1,6 +1,7 @@
 // Posterior expectation and sd of the tensor's scalar maps, as in physics/moments.py: a cubature of thirteen
 // points over the six elements of Q, the posterior taken as Student's t.
 #pragma once
+#include "tasks.h"
 #include "tensor.cuh"
 
 namespace EP_NAMESPACE {
@@ -106,6 +107,15 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
     out[18] = axis.axis.z;
     const T sine2 = within(1.0f - axis.value, 0.0f, 1.0f);
     out[19] = 57.2957795131f * arcsine(square_root(sine2));
+}
+
+// The voxel v, or the vector of `count` voxels that starts there.
+template <class T> EP_FN void moments_at(const MomentsTask& task, long v, int count) {
+    T mode[DIMENSION], factor[PACKED], out[MOMENTS];
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) mode[k] = load(task.mode + k * task.V + v, count);
+    EP_UNROLL for (int k = 0; k < PACKED; ++k) factor[k] = load(task.factor + k * task.V + v, count);
+    moments(mode, factor, out);
+    EP_UNROLL for (int k = 0; k < MOMENTS; ++k) store(task.moments + k * task.V + v, out[k], count);
 }
 
 }  // namespace EP_NAMESPACE

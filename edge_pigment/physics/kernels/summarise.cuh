@@ -4,6 +4,7 @@
 // H is near its diagonal, and directions that the protocol did not measure are axes of their own. Otherwise float32
 // would lose the prior's precision, 1, beside the measurements' N/σ², 10⁵ and more.
 #pragma once
+#include "tasks.h"
 #include "tensor.cuh"
 
 namespace EP_NAMESPACE {
@@ -34,23 +35,26 @@ template <class T> EP_FN T predicted(const float* x, const T (&phi)[DIMENSION]) 
 }
 
 // One weighted least-squares step: the normal equations' matrix H and right-hand side, from phi's weights or, in the
-// first step, from those of the measurements themselves. `targets` (N) holds log y, corrected; `weights` and `pulls`
-// (N) are room for a CPU's stages, as in products().
-template <bool FIRST, class T>
-EP_FN void normal_equations(int n_rows, const float* table, const T* y, T log_sigma, const T* targets, T* weights,
-                            T* pulls, const T (&phi)[DIMENSION], T (&H)[PACKED], T (&rhs)[DIMENSION]) {
+// first step, from those of the measurements themselves. tiles (3, N) is room for a CPU's stages, as in products(): log y,
+// corrected, which the first step leaves for the second, weights and pulls.
+template <bool FIRST, class T, class Measured>
+EP_FN void normal_equations(int n_rows, const float* table, const Measured& y, T log_sigma, T* tiles,
+                            const T (&phi)[DIMENSION], T (&H)[PACKED], T (&rhs)[DIMENSION]) {
     EP_UNROLL for (int k = 0; k < PACKED; ++k) H[k] = T{};
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) rhs[k] = T{};
-#if defined(__CUDACC__)
+#if defined(EP_THREAD)
     for (int n = 0; n < n_rows; ++n) {
         const float* x = table + n * SUMMARY_ROW;
-        const T log_s = FIRST ? targets[n] : predicted(x, phi);
-        const T weight = log_precision(y[n], log_s - log_sigma);
-        const T pull = weight * (targets[n] - x[DIMENSION]);
+        const T measured = y[n], target = log_corrected(measured) + log_sigma;
+        const T weight = log_precision(measured, (FIRST ? target : predicted(x, phi)) - log_sigma);
+        const T pull = weight * (target - x[DIMENSION]);
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) rhs[k] += pull * x[k];
         EP_UNROLL for (int k = 0; k < PACKED; ++k) H[k] += weight * x[DIMENSION + 1 + k];
     }
 #else
+    T *targets = tiles, *weights = tiles + n_rows, *pulls = tiles + 2 * n_rows;
+    if (FIRST)
+        for (int n = 0; n < n_rows; ++n) targets[n] = log_corrected(y[n]) + log_sigma;
     for (int n = 0; n < n_rows; ++n) weights[n] = FIRST ? targets[n] : predicted(table + n * SUMMARY_ROW, phi);
     for (int n = 0; n < n_rows; ++n) {
         weights[n] = log_precision(y[n], weights[n] - log_sigma);
@@ -65,16 +69,15 @@ EP_FN void normal_equations(int n_rows, const float* table, const T* y, T log_si
 }
 
 // basis (7, 7) and mean (7): θ = mean + basis φ. log_sigma: the log of the unit of y. On return theta and sd.
-template <class T>
-EP_FN void summarise(int n_rows, const float* table, const float* basis, const float* mean, const T* y, T log_sigma,
-                     T* targets, T* weights, T* pulls, T (&theta)[DIMENSION], T (&sd)[DIMENSION]) {
+template <class T, class Measured>
+EP_FN void summarise(int n_rows, const float* table, const float* basis, const float* mean, const Measured& y,
+                     T log_sigma, T* tiles, T (&theta)[DIMENSION], T (&sd)[DIMENSION]) {
     T phi[DIMENSION] = {}, H[PACKED], rhs[DIMENSION], inverse_diagonal[DIMENSION];
-    for (int n = 0; n < n_rows; ++n) targets[n] = log_corrected(y[n]) + log_sigma;
     for (int step = 0; step < STEPS; ++step) {
         if (step == 0)
-            normal_equations<true>(n_rows, table, y, log_sigma, targets, weights, pulls, phi, H, rhs);
+            normal_equations<true>(n_rows, table, y, log_sigma, tiles, phi, H, rhs);
         else
-            normal_equations<false>(n_rows, table, y, log_sigma, targets, weights, pulls, phi, H, rhs);
+            normal_equations<false>(n_rows, table, y, log_sigma, tiles, phi, H, rhs);
         cholesky(H, inverse_diagonal, all<T>(1.0f));
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) phi[k] = rhs[k];
         solve_lower(H, inverse_diagonal, phi);
@@ -90,6 +93,19 @@ EP_FN void summarise(int n_rows, const float* table, const float* basis, const f
         solve_lower(H, inverse_diagonal, half);  // |L⁻¹ basisᵢ|² is the variance of θᵢ
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) variance += half[k] * half[k];
         sd[i] = square_root(variance);
+    }
+}
+
+// The voxel v, or the vector of `count` voxels that starts there. protocol: basis (7, 7), mean (7), table.
+template <class T, class Measured>
+EP_FN void summarise_at(const SummariseTask& task, const float* protocol, long v, int count, const Measured& y,
+                        T log_sigma, T* tiles) {
+    T theta[DIMENSION], sd[DIMENSION];
+    const float *mean = protocol + DIMENSION * DIMENSION, *table = mean + DIMENSION;
+    summarise(task.N, table, protocol, mean, y, log_sigma, tiles, theta, sd);
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
+        store(task.theta + k * task.V + v, theta[k], count);
+        store(task.sd + k * task.V + v, sd[k], count);
     }
 }
 

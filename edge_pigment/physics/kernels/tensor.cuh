@@ -16,6 +16,7 @@ constexpr int QUARTIC = 15;
 constexpr int ROW = LINEAR + QUARTIC;
 
 constexpr float MAX_LOG_S0 = 15.0f;
+constexpr float MAX_SIGNAL = 3.2690174e6f;  // exp(MAX_LOG_S0)
 constexpr float MIN_SIGMA = 1e-4f;  // where b=0 in the brain is 1
 constexpr float MAX_Q = 100.0f;  // (µm²/ms)^½, far outside of anything physical
 
@@ -66,6 +67,12 @@ template <class T> EP_FN T log2_signal(const Theta2<T>& theta, const float* row)
     return diagonal + (theta.D[3] * row[3] + theta.D[4] * row[4] + theta.D[5] * row[5]);
 }
 
+// A measurement in units of σ. What is not finite or louder than any signal that the model can make is NaN from here
+// on: unknown.
+template <class T> EP_FN T in_sigma(T y, T inverse_sigma) {
+    return select(magnitude(y) <= MAX_SIGNAL, y * inverse_sigma, as_float(as_int(all<T>(0.0f)) + 0x7fc00000));
+}
+
 // A measurement against the model's mean magnitude m = √(S² + σ²) (Gudbjartsson & Patz 1995), in units of σ.
 template <class T> struct Misfit {
     T residual, slope;  // y - m, 0 where y is unknown (NaN), and ∂m/∂ log S
@@ -85,7 +92,7 @@ template <class T> struct Products {
     T information[1 + LINEAR + QUARTIC];
 };
 
-#if !defined(__CUDACC__)
+#if !defined(EP_THREAD)
 // sums[k] = Σ_n weight[n] * table[n][k], a row being STRIDE long: K sums at a time, as many as stay in registers.
 template <int K, int STRIDE, class T>
 EP_FN void weighted_sums(int n_rows, const T* weight, const float* table, T* sums) {
@@ -108,14 +115,14 @@ template <class T> EP_FN T add_measurement(T y, T S, const float* row, T& rss, T
     return select(y == y, fit.slope * fit.slope, T{});
 }
 
-// One pass over a voxel's measurements y (N), in units of σ. A thread has registers for all the sums. A CPU has not,
+// One pass over a voxel's measurements y[0..N-1], in units of σ. A thread has registers for all the sums. A CPU has not,
 // and hides the operations' latencies only if several measurements are at work at once: there the pass is cut into
 // stages of few operations each, between which `tile` (N) holds what goes on.
-template <bool HESSIAN, class T>
-EP_FN void products(int n_rows, const float* table, const T* y, const Latent<T>& q, T* tile, Products<T>& out) {
+template <bool HESSIAN, class T, class Measured>
+EP_FN void products(int n_rows, const float* table, const Measured& y, const Latent<T>& q, T* tile, Products<T>& out) {
     const Theta2<T> theta = in_bits(q);
     T rss = T{}, gradient[DIMENSION] = {}, total = T{};
-#if defined(__CUDACC__)
+#if defined(EP_THREAD)
     T sums[ROW] = {};
     for (int n = 0; n < n_rows; ++n) {
         const float* row = table + n * ROW;
