@@ -98,6 +98,28 @@ def log_jacobian(z: ArrayLike, b: ArrayLike, bvecs: ArrayLike) -> Float:
     return np.concatenate([np.ones((*attenuation.shape[:2], 1)), attenuation], axis=-1)
 
 
+def curvature(force: ArrayLike) -> Float:
+    """Second derivatives of Σ force · D with respect to Q, which D = Q² makes constant.
+
+    Args:
+        force: (V, 6), a derivative with respect to D, order xx yy zz xy xz yz.
+
+    Returns:
+        (V, 6, 6).
+    """
+    x, y, z, xy, xz, yz = np.moveaxis(np.asarray(force, float), -1, 0)
+    o = np.zeros_like(x)
+    rows = [
+        [2 * x, o, o, xy, xz, o],
+        [o, 2 * y, o, xy, o, yz],
+        [o, o, 2 * z, o, xz, yz],
+        [xy, xy, o, 2 * (x + y), yz, xz],
+        [xz, o, xz, yz, 2 * (x + z), xy],
+        [o, yz, yz, xz, xy, 2 * (y + z)],
+    ]
+    return np.moveaxis(np.array(rows), -1, 0)
+
+
 def jacobian(z: ArrayLike, b: ArrayLike, bvecs: ArrayLike) -> Float:
     """∂S/∂z: (V, N, 7)."""
     return signal(z, b, bvecs)[..., None] * log_jacobian(z, b, bvecs)

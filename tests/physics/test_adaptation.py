@@ -70,15 +70,24 @@ def test_agrees_with_float64(backend: HostBackend, name):
 def test_agrees_with_float64_beyond_the_usual_noise(backend: HostBackend, name, snr):
     c = case(303, *PROTOCOLS[name], snr=snr)
     error = np.abs(backend.adapt(*c.measured(), *c.prior()).mode.T - reference(c).mode).max(-1)
-    assert np.quantile(error, 0.99) < 1e-4
-    assert error.max() < 2e-3
+    assert error.max() < 1e-4
 
 
 def test_agrees_with_float64_where_the_prior_knows_little(backend: HostBackend):
     """Six directions at SNR 10, priors of sd 0.3 to 0.5: the slowest to converge."""
     c = case(803, *PROTOCOLS["six"], snr=(9.9, 10.1), sd_q=(0.3, 0.5), sd_log_s0=(0.3, 0.5))
     error = np.abs(backend.adapt(*c.measured(), *c.prior()).mode.T - reference(c).mode).max(-1)
-    assert np.quantile(error, 0.995) < 1e-4
+    assert error.max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["six", "thirty", "b=3"])
+def test_agrees_with_float64_in_every_voxel_of_a_large_scan(name):
+    """Rounding decides nowhere which of several minima is found: 0 of 20 000, where it was 1 in 1000 once."""
+    c = case(20_000, *PROTOCOLS[name], seed=11)
+    error = np.abs(HostBackend(2).adapt(*c.measured(), *c.prior()).mode.T - reference(c).mode).max(-1)
+    bounded = np.abs(c.factor).max(-1) < 1e6  # what the kernels clip the prior to; two voxels' is drawn sharper
+    assert bounded.mean() > 0.999
+    assert error[bounded].max() < 1e-4
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -92,15 +101,14 @@ def test_ends_in_a_minimum(name):
     )
     # the gradient in units of the posterior's sd
     whitened = np.linalg.solve(L_H, gradient[..., None])[..., 0]
-    assert np.quantile(np.abs(whitened), 0.99) < 1e-3
+    assert np.abs(whitened).max() < 1e-3
     assert (objective(z, c) <= objective(c.mean, c) + 1e-6).all()
 
 
 def test_converges_within_the_iterations_it_has():
-    """More of them change nothing but in a few voxels whose prior and measurements disagree."""
-    c = case(500, *PROTOCOLS["thirty"])
+    c = case(5000, *PROTOCOLS["thirty"])
     more = adaptation.adapt(c.y, c.b, c.bvecs, c.sigma, c.mean, c.factor, NU, iterations=200)
-    assert np.quantile(np.abs(more.mode - reference(c).mode).max(-1), 0.995) < 1e-4
+    np.testing.assert_allclose(more.mode, reference(c).mode, atol=1e-6)
 
 
 def test_without_measurements_the_posterior_is_the_prior(backend: HostBackend):
@@ -157,7 +165,7 @@ def test_turning_gradients_and_prior_turns_the_posterior(backend: HostBackend):
     expected, got = reference(c), reference(turned(c, R))
     np.testing.assert_allclose(got.mode, expected.mode @ T.T, atol=1e-6)
     np.testing.assert_allclose(got.distance, expected.distance, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(got.share, expected.share, atol=1e-6)
+    np.testing.assert_allclose(got.share, expected.share, atol=1e-5)
     c_turned = turned(c, R)
     kernel = backend.adapt(*c_turned.measured(), *c_turned.prior())
     np.testing.assert_allclose(kernel.mode.T, expected.mode @ T.T, atol=2e-4)

@@ -47,6 +47,19 @@ def test_latent_is_the_square_root_of_the_tensor():
     np.testing.assert_allclose(nothing, 0, atol=1e-12)  # the nearest tensor to a negative one
 
 
+def test_the_curvature_of_the_square_is_that_of_its_differences():
+    rng = np.random.default_rng(0)
+    force, z = rng.normal(size=(5, 6)), rng.normal(size=(5, 7))
+    found = tensor.curvature(force)
+
+    def slope(z):  # of Σ force · D, by differences that are exact for a quadratic
+        return differences(lambda z: np.sum(force * tensor.diffusivity(z), axis=-1), z)[:, 1:]
+
+    for k in range(6):
+        step = np.eye(7)[1 + k]
+        np.testing.assert_allclose((slope(z + step) - slope(z - step)) / 2, found[:, k], atol=1e-6)
+
+
 def reference_products(c: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """r, Jᵀr, JᵀJ, and what Jᵀr sums up, |J|ᵀ|r|."""
     s = c.sigma[:, None]

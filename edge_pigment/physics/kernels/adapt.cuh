@@ -1,5 +1,5 @@
-// Step 3, the adaptation of the prior to a voxel's own measurements, as in physics/adaptation.py: Gauss-Newton with
-// iterative reweighting of a Student-t prior. One trial point per iteration; a trial that is no better is dropped by
+// Step 3, the adaptation of the prior to a voxel's own measurements, as in physics/adaptation.py: Newton's method with
+// a Student-t prior, from a first step of Gauss and Newton's. One trial point per iteration; a trial that is no better is dropped by
 // a mask. A voxel that has converged is frozen, so that its result does not depend on its neighbours in a vector,
 // and a vector or thread with nothing left to do ends early.
 //
@@ -14,7 +14,9 @@ namespace EP_NAMESPACE {
 constexpr float CONVERGED = 1e-7f;
 constexpr float UNRESOLVED = 1e-2f;
 constexpr float NO_WORSE = 1e-6f;
-constexpr float CURVATURE = 0.8f;
+constexpr float LEAST_CURVATURE = 0.5f;
+constexpr float LONGEST = 3.0f;
+constexpr float FURTHER = 4.0f, BACK = 0.3f;
 
 // They keep every sum finite whatever the prior.
 constexpr float REJECTED = 3e38f;  // more than any objective
@@ -63,10 +65,10 @@ template <class T> EP_FN void whiten(const Prior<T>& prior, T (&A)[PACKED]) {
 template <class T> struct State {
     T zeta[DIMENSION];
     T objective, rss, distance, w;    // distance: δ² = |ζ|²
-    T H[PACKED], descent[DIMENSION];  // JᵀJ + w, -∇
+    T H[PACKED], descent[DIMENSION];  // JᵀJ + w or the exact second derivatives, -∇
 };
 
-template <class T, class Measured>
+template <Second SECOND, class T, class Measured>
 EP_FN void evaluate(int n_rows, const float* table, const Measured& y, T log_sigma, const Prior<T>& prior, float nu,
                     T scale, T* tile, State<T>& at) {
     T z[DIMENSION];
@@ -74,8 +76,8 @@ EP_FN void evaluate(int n_rows, const float* table, const Measured& y, T log_sig
     Latent<T> q = latent(z);
     q.log_s0 = within(q.log_s0, -MAX_LOG_S0, MAX_LOG_S0) - log_sigma;
     Products<T> sums;
-    products<true>(n_rows, table, y, q, tile, sums);
-    information_in_latent(q, sums, at.H);
+    products<SECOND>(n_rows, table, y, q, tile, sums);
+    information_in_latent<SECOND>(q, sums, at.H);
     whiten(prior, at.H);
     gradient_in_latent(q, sums, at.descent);
     solve_lower(prior.L, prior.inverse_diagonal, at.descent);
@@ -91,25 +93,23 @@ EP_FN void evaluate(int n_rows, const float* table, const Measured& y, T log_sig
         at.descent[k] -= at.w * at.zeta[k];
         at.H[packed(k, k)] += at.w;
     }
+    if (SECOND == Second::EXACT) {  // the heavy tail takes from the prior's weight
+        const T tail = (2.0f / (nu + DIMENSION)) * at.w * at.w;
+        EP_UNROLL for (int i = 0; i < DIMENSION; ++i)
+            EP_UNROLL for (int j = 0; j <= i; ++j) at.H[packed(i, j)] -= tail * at.zeta[i] * at.zeta[j];
+    }
 }
 
-// (H - c ζζᵀ)⁻¹ descent by the Sherman-Morrison formula; c ζζᵀ is what the prior's heavy tail takes from its weight.
-template <class T> EP_FN void newton_step(const State<T>& at, float nu, T (&step)[DIMENSION]) {
-    T L[PACKED], inverse_diagonal[DIMENSION], bend[DIMENSION];
+// H⁻¹ descent, at most LONGEST; where H is not positive definite, the step of a matrix near it that is.
+template <class T> EP_FN void newton_step(const State<T>& at, T (&step)[DIMENSION]) {
+    T L[PACKED], inverse_diagonal[DIMENSION];
     EP_UNROLL for (int k = 0; k < PACKED; ++k) L[k] = at.H[k];
-    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
-        step[k] = at.descent[k];
-        bend[k] = at.zeta[k];
-    }
-    cholesky(L, inverse_diagonal, at.w);
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) step[k] = at.descent[k];
+    cholesky<true>(L, inverse_diagonal, LEAST_CURVATURE * at.w);
     solve_lower(L, inverse_diagonal, step);
     solve_upper(L, inverse_diagonal, step);
-    solve_lower(L, inverse_diagonal, bend);
-    solve_upper(L, inverse_diagonal, bend);
-    const T along = inner(at.zeta, bend);
-    const T c = minimum((2.0f / (nu + DIMENSION)) * at.w * at.w, CURVATURE / maximum(along, all<T>(1e-30f)));
-    const T gain = c * inner(at.zeta, step) / (1.0f - c * along);
-    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) step[k] += gain * bend[k];
+    const T shorter = LONGEST / square_root(maximum(inner(step, step), all<T>(LONGEST * LONGEST)));
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) step[k] *= shorter;
 }
 
 // H becomes its Cholesky factor; the traces of wH⁻¹ = GᵀG and of its square, G = √w L_H⁻¹.
@@ -132,12 +132,13 @@ template <class T> EP_FN void traces_of_inverse(T (&H)[PACKED], T w, T& trace, T
         }
 }
 
-// Starts from the prior's mean; `at` becomes the state at the mode.
+// Starts from the prior's mean; `at` becomes the state at the mode, with JᵀJ + w.
 template <class T, class Measured>
 EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma, const Prior<T>& prior, float nu,
                  int iterations, T* tile, State<T>& at) {
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) at.zeta[k] = T{};
-    evaluate(n_rows, table, y, log_sigma, prior, nu, all<T>(nu + DIMENSION), tile, at);  // w = 1
+    const T unit = all<T>(nu + DIMENSION);  // w = 1
+    evaluate<Second::FISHER>(n_rows, table, y, log_sigma, prior, nu, unit, tile, at);
     T L[PACKED], spread, spread2;
     EP_UNROLL for (int k = 0; k < PACKED; ++k) L[k] = at.H[k];
     traces_of_inverse(L, all<T>(1.0f), spread, spread2);
@@ -148,25 +149,24 @@ EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma,
     auto done = at.objective != at.objective;
     for (int iteration = 0; iteration < iterations && !every(done); ++iteration) {
         T step[DIMENSION];
-        newton_step(at, nu, step);
+        newton_step(at, step);
         State<T> trial;
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) trial.zeta[k] = at.zeta[k] + reach * step[k];
-        evaluate(n_rows, table, y, log_sigma, prior, nu, scale, tile, trial);
+        evaluate<Second::EXACT>(n_rows, table, y, log_sigma, prior, nu, scale, tile, trial);
         const T expected = inner(step, at.descent);
         const T slack = NO_WORSE * at.objective + select(expected < UNRESOLVED, all<T>(UNRESOLVED), T{});
         const auto better = (trial.objective <= at.objective + slack) & !done;  // false for NaN
         done = done | (better & (reach == 1.0f) & (expected < CONVERGED));
-        reach = select(better, minimum(2.0f * reach, all<T>(1.0f)), 0.5f * reach);
+        reach = select(better, minimum(FURTHER * reach, all<T>(1.0f)), BACK * reach);
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
             at.zeta[k] = select(better, trial.zeta[k], at.zeta[k]);
             at.descent[k] = select(better, trial.descent[k], at.descent[k]);
         }
         EP_UNROLL for (int k = 0; k < PACKED; ++k) at.H[k] = select(better, trial.H[k], at.H[k]);
         at.objective = select(better, trial.objective, at.objective);
-        at.rss = select(better, trial.rss, at.rss);
-        at.distance = select(better, trial.distance, at.distance);
         at.w = select(better, trial.w, at.w);
     }
+    evaluate<Second::FISHER>(n_rows, table, y, log_sigma, prior, nu, scale, tile, at);
 }
 
 // The factor of the posterior precision about z, and the share: the traces of H⁻¹A and of its square, A = H - w being

@@ -75,11 +75,11 @@ void run_products(const ProductsTask& task, long first, long last, float* scratc
         q.log_s0 = within(q.log_s0, -MAX_LOG_S0, MAX_LOG_S0) - block.log_sigma;
         Products<Lanes> sums;
         if (task.information) {
-            products<true>(task.N, task.table, block.y, q, block.rest, sums);
-            information_in_latent(q, sums, information);
+            products<Second::FISHER>(task.N, task.table, block.y, q, block.rest, sums);
+            information_in_latent<Second::FISHER>(q, sums, information);
             for (int k = 0; k < PACKED; ++k) store(task.information + k * V + v, information[k], count);
         } else {
-            products<false>(task.N, task.table, block.y, q, block.rest, sums);
+            products<Second::NONE>(task.N, task.table, block.y, q, block.rest, sums);
         }
         gradient_in_latent(q, sums, gradient);
         for (int k = 0; k < DIMENSION; ++k) store(task.gradient + k * V + v, gradient[k], count);

@@ -18,11 +18,15 @@ template <class T> EP_FN T inner(const T (&a)[DIMENSION], const T (&b)[DIMENSION
 // A = L Lᵀ, in place, of an A whose eigenvalues are all at least `least` > 0, by what it is made of. So are then the
 // pivots, and one that is `least` has nothing but zeros below it. Where rounding has left a pivot smaller than that,
 // this is restored. The diagonal's inverse comes with it: a division per row instead of one per element.
-template <class T> EP_FN void cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIMENSION], T least) {
+//
+// With INDEFINITE, A may have any eigenvalues, and L is the factor of another matrix, whose are positive: a pivot below
+// `least` changes its sign or becomes `least`, and is cut off from what is below it. Elsewhere L is that of A.
+template <bool INDEFINITE = false, class T>
+EP_FN void cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIMENSION], T least) {
     EP_UNROLL for (int j = 0; j < DIMENSION; ++j) {
         T square = A[packed(j, j)];
         EP_UNROLL for (int k = 0; k < j; ++k) square -= A[packed(j, k)] * A[packed(j, k)];
-        const T pivot = square_root(maximum(square, least));
+        const T pivot = square_root(maximum(INDEFINITE ? magnitude(square) : square, least));
         A[packed(j, j)] = pivot;
         inverse_diagonal[j] = 1.0f / pivot;
         const T inverse = select(square < least, T{}, inverse_diagonal[j]);

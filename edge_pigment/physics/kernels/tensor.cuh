@@ -75,17 +75,21 @@ template <class T> EP_FN T in_sigma(T y, T inverse_sigma) {
 
 // A measurement against the model's mean magnitude m = √(S² + σ²) (Gudbjartsson & Patz 1995), in units of σ.
 template <class T> struct Misfit {
-    T residual, slope;  // y - m, 0 where y is unknown (NaN), and ∂m/∂ log S
+    T residual, slope, bend;  // y - m, 0 where y is unknown (NaN); ∂m/∂ log S; the same of log slope
 };
 
 template <class T> EP_FN Misfit<T> misfit(T y, T S) {
     const T S2 = S * S;
-    const T m = square_root(S2 + 1.0f);
-    return {select(y == y, y - m, T{}), S2 / m};
+    const T m = square_root(S2 + 1.0f), inverse = 1.0f / m;
+    const T slope = S2 * inverse;
+    return {select(y == y, y - m, T{}), slope, 2.0f - slope * inverse};
 }
 
-// What least squares needs of the measurements, in θ: Σ r², Jᵀr and (if HESSIAN) JᵀJ. Packed with the monomials of
-// degree four apart, of which a tensor's 21 products have only 15.
+// The second derivatives of ½ Σ r²: none, Fisher's information JᵀJ, or exact, with the model's own curvature.
+enum class Second { NONE, FISHER, EXACT };
+
+// What least squares needs of the measurements, in θ: Σ r², Jᵀr and the second derivatives, Σ w x xᵀ. Packed with the
+// monomials of degree four apart, of which a tensor's 21 products have only 15.
 template <class T> struct Products {
     T rss;
     T gradient[DIMENSION];
@@ -105,20 +109,21 @@ EP_FN void weighted_sums(int n_rows, const T* weight, const float* table, T* sum
 }
 #endif
 
-// Adds a measurement to Σ r² and Jᵀr; returns its weight in JᵀJ.
-template <class T> EP_FN T add_measurement(T y, T S, const float* row, T& rss, T (&gradient)[DIMENSION]) {
+// Adds a measurement to Σ r² and Jᵀr; returns its weight in the second derivatives.
+template <Second SECOND, class T> EP_FN T add_measurement(T y, T S, const float* row, T& rss, T (&gradient)[DIMENSION]) {
     const Misfit<T> fit = misfit(y, S);
     const T pull = fit.slope * fit.residual;
     rss += fit.residual * fit.residual;
     gradient[0] += pull;
     EP_UNROLL for (int k = 0; k < LINEAR; ++k) gradient[1 + k] += pull * row[k];
-    return select(y == y, fit.slope * fit.slope, T{});
+    const T weight = fit.slope * (SECOND == Second::EXACT ? fit.slope - fit.residual * fit.bend : fit.slope);
+    return select(y == y, weight, T{});
 }
 
 // One pass over a voxel's measurements y[0..N-1], in units of σ. A thread has registers for all the sums. A CPU has not,
 // and hides the operations' latencies only if several measurements are at work at once: there the pass is cut into
 // stages of few operations each, between which `tile` (N) holds what goes on.
-template <bool HESSIAN, class T, class Measured>
+template <Second SECOND, class T, class Measured>
 EP_FN void products(int n_rows, const float* table, const Measured& y, const Latent<T>& q, T* tile, Products<T>& out) {
     const Theta2<T> theta = in_bits(q);
     T rss = T{}, gradient[DIMENSION] = {}, total = T{};
@@ -126,22 +131,23 @@ EP_FN void products(int n_rows, const float* table, const Measured& y, const Lat
     T sums[ROW] = {};
     for (int n = 0; n < n_rows; ++n) {
         const float* row = table + n * ROW;
-        const T weight = add_measurement(y[n], power_of_two(log2_signal(theta, row)), row, rss, gradient);
+        const T S = power_of_two(log2_signal(theta, row));
+        const T weight = add_measurement<SECOND>(y[n], S, row, rss, gradient);
         total += weight;
-        if (HESSIAN) EP_UNROLL for (int k = 0; k < ROW; ++k) sums[k] += weight * row[k];
+        if (SECOND != Second::NONE) EP_UNROLL for (int k = 0; k < ROW; ++k) sums[k] += weight * row[k];
     }
     EP_UNROLL for (int k = 0; k < ROW; ++k) out.information[1 + k] = sums[k];
 #else
     for (int n = 0; n < n_rows; ++n) tile[n] = log2_signal(theta, table + n * ROW);
     for (int n = 0; n < n_rows; ++n) tile[n] = power_of_two(tile[n]);
     for (int n = 0; n < n_rows; ++n) {
-        const T weight = add_measurement(y[n], tile[n], table + n * ROW, rss, gradient);
-        if (HESSIAN) {
+        const T weight = add_measurement<SECOND>(y[n], tile[n], table + n * ROW, rss, gradient);
+        if (SECOND != Second::NONE) {
             total += weight;
             tile[n] = weight;
         }
     }
-    if (HESSIAN) {
+    if (SECOND != Second::NONE) {
         weighted_sums<11, ROW>(n_rows, tile, table, out.information + 1);
         weighted_sums<10, ROW>(n_rows, tile, table + 11, out.information + 12);
     }
@@ -161,8 +167,9 @@ EP_FN void gradient_in_latent(const Latent<T>& q, const Products<T>& from, T (&g
     EP_UNROLL for (int k = 0; k < LINEAR; ++k) gradient[1 + k] = by_Q[k];
 }
 
-// JᵀJ with respect to z: (∂D/∂Q)ᵀ Σ w x xᵀ (∂D/∂Q), a packed lower triangle.
-template <class T> EP_FN void information_in_latent(const Latent<T>& q, const Products<T>& from, T (&H)[PACKED]) {
+// The second derivatives with respect to z, a packed lower triangle: (∂D/∂Q)ᵀ Σ w x xᵀ (∂D/∂Q) and, if they are to be
+// exact, the curvature of D = Q² itself under the pull of the measurements.
+template <Second SECOND, class T> EP_FN void information_in_latent(const Latent<T>& q, const Products<T>& from, T (&H)[PACKED]) {
     const T* border = from.information + 1;
     const T* m = border + LINEAR;  // xxxx yyyy zzzz xxxy xxxz xyyy yyyz xzzz yzzz xxyy xxzz yyzz xxyz xyyz xyzz
     // r(g) r(g)ᵀ, r = (xx, yy, zz, 2xy, 2xz, 2yz)
@@ -185,6 +192,24 @@ template <class T> EP_FN void information_in_latent(const Latent<T>& q, const Pr
         const T row[LINEAR] = {half[0][i], half[1][i], half[2][i], half[3][i], half[4][i], half[5][i]};
         pull_back(q, row, by_Q);
         EP_UNROLL for (int j = 0; j <= i; ++j) H[packed(1 + i, 1 + j)] = by_Q[j];
+    }
+    if (SECOND == Second::EXACT) {  // minus the matrix that pull_back multiplies q with
+        const T* v = from.gradient + 1;
+        H[packed(1, 1)] -= 2.0f * v[0];
+        H[packed(2, 2)] -= 2.0f * v[1];
+        H[packed(3, 3)] -= 2.0f * v[2];
+        H[packed(4, 4)] -= 2.0f * (v[0] + v[1]);
+        H[packed(5, 5)] -= 2.0f * (v[0] + v[2]);
+        H[packed(6, 6)] -= 2.0f * (v[1] + v[2]);
+        H[packed(4, 1)] -= v[3];
+        H[packed(4, 2)] -= v[3];
+        H[packed(6, 5)] -= v[3];
+        H[packed(5, 1)] -= v[4];
+        H[packed(5, 3)] -= v[4];
+        H[packed(6, 4)] -= v[4];
+        H[packed(6, 2)] -= v[5];
+        H[packed(6, 3)] -= v[5];
+        H[packed(5, 4)] -= v[5];
     }
 }
 
