@@ -27,8 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 from edge_pigment.physics.tensor import DIMENSION, MAX_SIGNAL, Float, curvature, log_jacobian, quadratic_form, signal
 
 ITERATIONS = 64
-"""Trial points per voxel at most. Simulated scans of SNR 5 to 30 take 4 to 5 on average, 1 voxel in 1000 more than 12 to
-20; with priors of three times the usual width 9, and 1 in 1000 more than 35."""
+"""Trial points per voxel at most. Simulated scans of SNR 5 to 30 take 4 to 5 on average, 1 voxel in 1000 more than 9 to
+14; with priors of three times the usual width 8, and 1 in 1000 more than 30."""
 CONVERGED = 1e-7
 """A voxel is done after a full step of which less than this was expected: 3e-4 posterior sd from the mode."""
 UNRESOLVED = 1e-2

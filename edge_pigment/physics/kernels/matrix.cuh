@@ -25,14 +25,17 @@ template <bool INDEFINITE = false, class T>
 EP_FN void cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIMENSION], T least) {
     EP_UNROLL for (int j = 0; j < DIMENSION; ++j) {
         T square = A[packed(j, j)];
-        EP_UNROLL for (int k = 0; k < j; ++k) square -= A[packed(j, k)] * A[packed(j, k)];
+        EP_UNROLL for (int k = 0; k < DIMENSION; ++k)
+            if (k < j) square -= A[packed(j, k)] * A[packed(j, k)];
         const T pivot = square_root(maximum(INDEFINITE ? magnitude(square) : square, least));
         A[packed(j, j)] = pivot;
         inverse_diagonal[j] = 1.0f / pivot;
         const T inverse = select(square < least, T{}, inverse_diagonal[j]);
-        EP_UNROLL for (int i = j + 1; i < DIMENSION; ++i) {
+        EP_UNROLL for (int i = 0; i < DIMENSION; ++i) {
+            if (i <= j) continue;
             T sum = A[packed(i, j)];
-            EP_UNROLL for (int k = 0; k < j; ++k) sum -= A[packed(i, k)] * A[packed(j, k)];
+            EP_UNROLL for (int k = 0; k < DIMENSION; ++k)
+                if (k < j) sum -= A[packed(i, k)] * A[packed(j, k)];
             A[packed(i, j)] = sum * inverse;
         }
     }
