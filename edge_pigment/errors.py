@@ -183,6 +183,20 @@ HOST_ISA_UNKNOWN = (
     "{variable}={wanted}: this machine has no such instruction set. Unset it, or choose from: {available}."
 )
 
+# --- GPUs: why there is none, in CUDA_UNAVAILABLE ---
+CUDA_NO_PYCUDA = "PyCUDA cannot be imported ({why}); pip install pycuda, with the CUDA toolkit and NVIDIA's driver here"
+CUDA_NO_DRIVER = "NVIDIA's driver is not installed ({why})"
+CUDA_NO_DEVICE = "no GPU number {index} (the driver sees {count})"
+CUDA_NO_FATBIN = (
+    "no code for {device} (sm_{sm}): there is code for {have}, made by CUDA {toolkit}, which needs a driver as new; "
+    "with nvcc on the path it would be compiled here ({why})"
+)
+CUDA_NOT_COMPILED = "{nvcc} does not compile the kernels for sm_{sm}: {why}"
+CUDA_NO_MEMORY = "the GPU has {free:.1f} MiB to spare, and {needed:.1f} MiB is the least that is needed"
+CUDA_ERROR = "the GPU's driver says: {why}"
+CUDA_WRONG = "the GPU computes something else than the CPU ({what} differs by {error:.2g})"
+GPU_FAILED = "The GPU failed ({why}); the scan was finished on the CPU, with the same result."
+
 # --- the quality of a scan (volumes and slices count from 0) ------------------------------------------------
 VOLUMES_OUTLYING = "Volume {volumes} is of another brightness than its like ({percent} %)."
 LEAVE_VOLUMES_OUT = "Leave it out of the image, .bval and .bvec, and run again."

@@ -13,11 +13,19 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from edge_pigment import errors
 from edge_pigment.physics.adaptation import ITERATIONS, PACKED
-from edge_pigment.physics.backend import Array, Posterior, Summary
+from edge_pigment.physics.backend import (
+    Array,
+    HeldByBackend,
+    Posterior,
+    Summary,
+    checked,
+    checked_measurements,
+    checked_prior,
+)
 from edge_pigment.physics.moments import COLUMNS
 from edge_pigment.physics.protocol import summary_basis, tensor_table
 from edge_pigment.physics.tensor import DIMENSION
@@ -72,19 +80,6 @@ class Products(NamedTuple):
     information: Array | None
 
 
-def _checked(name: str, array: ArrayLike, shape: tuple[int, ...]) -> Array:
-    """The array as the kernels read it; whoever calls them with another shape has made a mistake."""
-    a = np.ascontiguousarray(array, np.float32)
-    if a.shape != shape:
-        raise ValueError(f"{name}: shape {a.shape}, expected {shape}")
-    return a
-
-
-def _finite(name: str, array: NDArray[np.floating]) -> None:
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: not finite")
-
-
 class HostBackend:
     """The three kernels on this machine's CPU; implements `backend.Backend`.
 
@@ -115,10 +110,18 @@ class HostBackend:
         """'host (AVX2, 2 threads)'."""
         return f"host ({_LABELS[self.isa]}, {self.threads} thread{'s' if self.threads > 1 else ''})"
 
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        """Any memory will do."""
+        return np.empty(shape, np.float32)
+
+    def hold(self, y: Array, b: Array, bvecs: Array, sigma: Array) -> HeldByBackend:
+        """The scan stays where it is."""
+        return HeldByBackend(self, y, b, bvecs, sigma)
+
     def summarise(self, y: Array, b: Array, bvecs: Array, sigma: Array) -> Summary:
         """y (N, V), b (N,) in ms/µm², bvecs (N, 3), sigma (V,): see `physics.summarise`."""
         N, V = np.shape(y)
-        y, b, bvecs, sigma = _measurements(y, b, bvecs, sigma)
+        y, b, bvecs, sigma = checked_measurements(y, b, bvecs, sigma)
         theta, sd = np.empty((DIMENSION, V), np.float32), np.empty((DIMENSION, V), np.float32)
         protocol = summary_basis(b, bvecs).packed
         self._run("ep_summarise", V, N, protocol, y, sigma, theta, sd)
@@ -137,13 +140,8 @@ class HostBackend:
     ) -> Posterior:
         """mean (7, V), precision_factor (28, V): see `physics.adaptation`."""
         N, V = np.shape(y)
-        y, b, bvecs, sigma = _measurements(y, b, bvecs, sigma)
-        mean = _checked("mean", mean, (DIMENSION, V))
-        factor = _checked("precision_factor", precision_factor, (PACKED, V))
-        _finite("mean", mean)
-        _finite("precision_factor", factor)
-        if not 0 < nu < np.inf:
-            raise ValueError(f"nu: {nu}, expected a positive number")
+        y, b, bvecs, sigma = checked_measurements(y, b, bvecs, sigma)
+        mean, factor = checked_prior(mean, precision_factor, nu, V)
         sizes = [(DIMENSION, V), (PACKED, V), (V,), (V,), (2, V)]
         posterior = Posterior(*[np.empty(size, np.float32) for size in sizes])
         table = tensor_table(b, bvecs)
@@ -154,7 +152,7 @@ class HostBackend:
         """(20, V), rows in the order of `physics.moments.COLUMNS`."""
         V = np.shape(mode)[-1]
         out = np.empty((len(COLUMNS), V), np.float32)
-        mode, factor = _checked("mode", mode, (DIMENSION, V)), _checked("factor", factor, (PACKED, V))
+        mode, factor = checked("mode", mode, (DIMENSION, V)), checked("factor", factor, (PACKED, V))
         self._run("ep_moments", V, mode, factor, out)
         return out
 
@@ -173,8 +171,8 @@ class HostBackend:
         earlier call, is not computed.
         """
         N, V = np.shape(y)
-        y, b, bvecs, sigma = _measurements(y, b, bvecs, sigma)
-        z = _checked("z", z, (DIMENSION, V))
+        y, b, bvecs, sigma = checked_measurements(y, b, bvecs, sigma)
+        z = checked("z", z, (DIMENSION, V))
         if out is None:
             sizes = [(N, V), (V,), (DIMENSION, V), (PACKED, V)]
             out = Products(*[np.empty(size, np.float32) for size in sizes])
@@ -190,17 +188,3 @@ class HostBackend:
         )
         if status == _OUT_OF_MEMORY:
             raise MemoryError(f"{function}: no room for a tile of the measurements")
-
-
-def _measurements(y: Array, b: Array, bvecs: Array, sigma: Array) -> tuple[Array, Array, Array, Array]:
-    N, V = np.shape(y)
-    y = _checked("y", y, (N, V))
-    b, bvecs = _checked("b", b, (N,)), _checked("bvecs", bvecs, (N, 3))
-    sigma = _checked("sigma", sigma, (V,))
-    _finite("b", b)
-    _finite("bvecs", bvecs)
-    if N and b.min() < 0:
-        raise ValueError("b: negative")
-    if V and not (sigma.min() > 0 and sigma.max() < np.inf):
-        raise ValueError("sigma: not everywhere a positive number")
-    return y, b, bvecs, sigma

@@ -1,0 +1,287 @@
+"""The kernels on a GPU: PyCUDA around the fatbins that `fatbin.py` compiles from `kernels/`.
+
+`CudaBackend` is a `backend.Backend`; its arrays are on the host, and each call copies what it needs. A scan goes
+through `hold`, which takes the measurements up once and brings back only what maps are made of. What does not fit
+into the GPU's memory is computed slab by slab, with the same result, since voxels are independent.
+
+Pointers for others (TensorRT, CuPy, torch) in the same process, all float32 on the primary context:
+
+    with backend.hold(y, b, bvecs, sigma) as scan:      # a DeviceScan
+        if scan.resident:                               # the whole scan is on the GPU
+            scan.start_summarise()                      # asynchronous, on backend.gpu.stream
+            scan.pointer("theta"), scan.pointer("sd")   # (7, V) each
+            ...                                         # write scan.pointer("mean") (7, V), ("factor") (28, V)
+            outcome = scan.finish_adapt(nu)             # waits; only the outcome comes back
+
+Work of others must be on `backend.gpu.stream` (its `handle` is a cudaStream_t) or be waited for.
+"""
+
+import struct
+from typing import Final, Self
+
+import numpy as np
+
+from edge_pigment import errors as texts
+from edge_pigment.errors import DeviceError
+from edge_pigment.physics.adaptation import ITERATIONS, PACKED
+from edge_pigment.physics.backend import (
+    Array,
+    Outcome,
+    Posterior,
+    Summary,
+    checked,
+    checked_measurements,
+    checked_prior,
+)
+from edge_pigment.physics.gpu import Arena, Gpu, open_gpu, slab_size, slabs
+from edge_pigment.physics.host import HostBackend
+from edge_pigment.physics.moments import COLUMNS
+from edge_pigment.physics.protocol import summary_basis, tensor_table
+from edge_pigment.physics.tensor import DIMENSION
+
+SUMMARY: Final = {"theta": DIMENSION, "sd": DIMENSION}
+PRIOR: Final = {"mean": DIMENSION, "factor": PACKED}
+POSTERIOR: Final = {"mode": DIMENSION, "posterior_factor": PACKED, "residual": 1, "distance": 1, "share": 2}
+MOMENTS: Final = {"moments": len(COLUMNS)}
+_TOLERANCE: Final = 1e-3
+"""For the first voxels of a GPU beside the CPU's; ten times what rounding does to them."""
+
+
+def _rows(*fields: dict[str, int]) -> dict[str, int]:
+    return {name: rows for field in fields for name, rows in field.items()}
+
+
+class DeviceScan:
+    """A scan's measurements on the GPU, or as many slabs as they have to be cut into; a `backend.Held`.
+
+    Args:
+        gpu: where.
+        y, b, bvecs, sigma: as `backend.Backend.summarise` takes them.
+        memory: bytes that may be taken at most; None: what the GPU has to spare.
+        iterations: trial points per voxel at most.
+
+    Raises:
+        DeviceError: from every method, if the GPU fails.
+    """
+
+    def __init__(
+        self,
+        gpu: Gpu,
+        y: Array,
+        b: Array,
+        bvecs: Array,
+        sigma: Array,
+        memory: int | None = None,
+        iterations: int = ITERATIONS,
+    ) -> None:
+        self.gpu = gpu
+        self.y, self.b, self.bvecs, self.sigma = checked_measurements(y, b, bvecs, sigma)
+        self.iterations = iterations
+        self.N, self.V = self.y.shape
+        self._protocol = summary_basis(self.b, self.bvecs).packed
+        self._table = tensor_table(self.b, self.bvecs)
+        extra = self._protocol.size + self._table.size
+        fields = _rows({"y": self.N, "sigma": 1}, SUMMARY, PRIOR, POSTERIOR, MOMENTS)
+        self.size = slab_size(gpu, self.V, sum(fields.values()), extra, memory)
+        self._arena = Arena(gpu, self.size, fields, extra)
+        self._constant = {}
+        with gpu.current():
+            for module, protocol in (("summarise", self._protocol), ("adapt", self._table)):
+                self._constant[module] = gpu.set_protocol(module, protocol)
+            if not all(self._constant.values()):
+                everything = np.concatenate([self._protocol, self._table.ravel()])
+                gpu.driver.memcpy_htod_async(self._arena.extra, everything, gpu.stream)
+            if self.resident:
+                self._upload_measurements(0, self.V)
+
+    @property
+    def resident(self) -> bool:
+        """Whether the whole scan is on the GPU."""
+        return self.size >= self.V
+
+    def pointer(self, name: str) -> int:
+        """Device address of a field: y, sigma, or a key of SUMMARY, PRIOR, POSTERIOR or MOMENTS; (rows, V)."""
+        return self._arena.pointer(name)
+
+    def start_summarise(self) -> None:
+        """Compute theta and sd of a resident scan; asynchronous."""
+        with self.gpu.current():
+            self._summarise(self.V)
+
+    def finish_adapt(self, nu: float) -> Outcome:
+        """Adapt a resident scan to the prior that lies at "mean" and "factor"; see `backend.Held.adapt`."""
+        outcome = self._outcome()
+        with self.gpu.current():
+            self._adapt(self.V, nu)
+            self._download(outcome._asdict(), 0, self.V)
+            self.gpu.synchronise()
+        return outcome
+
+    def summarise(self) -> Summary:
+        """See `backend.Backend.summarise`."""
+        summary = Summary(*[self.gpu.empty((rows, self.V)) for rows in SUMMARY.values()])
+        with self.gpu.current():
+            for first, last in slabs(self.V, self.size):
+                if not self.resident:
+                    self._upload_measurements(first, last)
+                self._summarise(last - first)
+                self._download(summary._asdict(), first, last)
+            self.gpu.synchronise()
+        return summary
+
+    def adapt(self, mean: Array, precision_factor: Array, nu: float) -> Outcome:
+        """See `backend.Held.adapt`."""
+        mean, factor = checked_prior(mean, precision_factor, nu, self.V)
+        outcome = self._outcome()
+        self._adapt_to(mean, factor, nu, outcome._asdict())
+        return outcome
+
+    def posterior(self, mean: Array, precision_factor: Array, nu: float) -> Posterior:
+        """All of the posterior, as `backend.Backend.adapt` gives it."""
+        mean, factor = checked_prior(mean, precision_factor, nu, self.V)
+        shapes = [(rows, self.V) if rows > 1 else (self.V,) for rows in POSTERIOR.values()]
+        found = Posterior(*[self.gpu.empty(shape) for shape in shapes])
+        self._adapt_to(mean, factor, nu, dict(zip(POSTERIOR, found, strict=True)))
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        try:
+            self._arena.free()
+        except DeviceError:
+            if not any(raised):  # else the error that broke the GPU is on its way
+                raise
+
+    def _outcome(self) -> Outcome:
+        shapes = {"mode": (DIMENSION, self.V), "share": (2, self.V), "moments": (len(COLUMNS), self.V)}
+        return Outcome(*[self.gpu.empty(shapes.get(name, (self.V,))) for name in Outcome._fields])
+
+    def _adapt_to(self, mean: Array, factor: Array, nu: float, targets: dict[str, Array]) -> None:
+        with self.gpu.current():
+            for first, last in slabs(self.V, self.size):
+                if not self.resident:
+                    self._upload_measurements(first, last)
+                self._arena.upload("mean", mean, first, last)
+                self._arena.upload("factor", factor, first, last)
+                self._adapt(last - first, nu)
+                self._download(targets, first, last)
+            self.gpu.synchronise()
+
+    def _upload_measurements(self, first: int, last: int) -> None:
+        self._arena.upload("y", self.y, first, last)
+        self._arena.upload("sigma", self.sigma, first, last)
+
+    def _download(self, targets: dict[str, Array], first: int, last: int) -> None:
+        for name, target in targets.items():
+            self._arena.download(name, target, first, last)
+
+    def _pointers(self, *names: str) -> list[int]:
+        return [self._arena.pointer(name) for name in names]
+
+    def _summarise(self, voxels: int) -> None:
+        kernel = "summarise" if self._constant["summarise"] else "summarise_long"
+        pointers = [self._arena.extra, *self._pointers("y", "sigma", "theta", "sd")]
+        self.gpu.launch(kernel, voxels, struct.pack("@li5P", voxels, self.N, *pointers))
+
+    def _adapt(self, voxels: int, nu: float) -> None:
+        kernel = "adapt" if self._constant["adapt"] else "adapt_long"
+        table = self._arena.extra + self._protocol.nbytes
+        pointers = [table, *self._pointers("y", "sigma", "mean", "factor", *POSTERIOR)]
+        task = struct.pack("@liif10P", voxels, self.N, self.iterations, nu, *pointers)
+        self.gpu.launch(kernel, voxels, task)
+        moments = self._pointers("mode", "posterior_factor", "moments")
+        self.gpu.launch("moments", voxels, struct.pack("@l3P", voxels, *moments))
+
+
+class CudaBackend:
+    """The kernels on a GPU; implements `backend.Backend`.
+
+    Args:
+        index: number of the GPU.
+        memory: bytes that may be taken at most; None: what the GPU has to spare.
+
+    Raises:
+        DeviceError: the GPU cannot be used, or fails; the message is the reason, for errors.CUDA_UNAVAILABLE.
+    """
+
+    def __init__(self, index: int = 0, memory: int | None = None) -> None:
+        self.gpu = open_gpu(index)
+        self._memory = memory
+
+    @property
+    def name(self) -> str:
+        """'cuda (NVIDIA H100, sm_90)'."""
+        return f"cuda ({self.gpu.name})"
+
+    def empty(self, shape: tuple[int, ...]) -> Array:
+        """Pinned memory, where that is wise."""
+        return self.gpu.empty(shape)
+
+    def hold(self, y: Array, b: Array, bvecs: Array, sigma: Array) -> DeviceScan:
+        """Take a scan to the GPU."""
+        return DeviceScan(self.gpu, y, b, bvecs, sigma, self._memory)
+
+    def summarise(self, y: Array, b: Array, bvecs: Array, sigma: Array) -> Summary:
+        """y (N, V), b (N,) in ms/µm², bvecs (N, 3), sigma (V,): see `physics.summarise`."""
+        with self.hold(y, b, bvecs, sigma) as scan:
+            return scan.summarise()
+
+    def adapt(
+        self,
+        y: Array,
+        b: Array,
+        bvecs: Array,
+        sigma: Array,
+        mean: Array,
+        precision_factor: Array,
+        nu: float,
+        iterations: int = ITERATIONS,
+    ) -> Posterior:
+        """mean (7, V), precision_factor (28, V): see `physics.adaptation`."""
+        with DeviceScan(self.gpu, y, b, bvecs, sigma, self._memory, iterations) as scan:
+            return scan.posterior(mean, precision_factor, nu)
+
+    def moments(self, mode: Array, factor: Array) -> Array:
+        """(20, V), rows in the order of `physics.moments.COLUMNS`."""
+        V = np.shape(mode)[-1]
+        mode, factor = checked("mode", mode, (DIMENSION, V)), checked("factor", factor, (PACKED, V))
+        out = self.gpu.empty((len(COLUMNS), V))
+        fields = {"mode": DIMENSION, "factor": PACKED, **MOMENTS}
+        size = slab_size(self.gpu, V, sum(fields.values()), 0, self._memory)
+        arena = Arena(self.gpu, size, fields)
+        with self.gpu.current():
+            for first, last in slabs(V, size):
+                arena.upload("mode", mode, first, last)
+                arena.upload("factor", factor, first, last)
+                pointers = [arena.pointer(name) for name in fields]
+                self.gpu.launch("moments", last - first, struct.pack("@l3P", last - first, *pointers))
+                arena.download("moments", out, first, last)
+            self.gpu.synchronise()
+        arena.free()
+        return out
+
+    def verify(self) -> None:
+        """Compute a few voxels here and on the CPU.
+
+        Raises:
+            DeviceError: the GPU fails, or the results differ.
+        """
+        V, b = 256, np.array([0.0, *[1.0] * 6], np.float32)
+        bvecs = np.array([[0, 0, 0], [1, 0, 1], [-1, 0, 1], [0, 1, 1], [0, 1, -1], [1, 1, 0], [-1, 1, 0]]) / np.sqrt(2)
+        fade = np.linspace(0.3, 1.0, V, dtype=np.float32)
+        y = np.stack([np.ones(V, np.float32), *[fade ** (1 + 0.1 * n) for n in range(6)]])
+        scan = (y, b, bvecs.astype(np.float32), np.full(V, 0.05, np.float32))
+        mean = np.repeat(np.array([[0, 0.8, 0.8, 0.8, 0, 0, 0]], np.float32).T, V, axis=1)
+        factor = np.zeros((PACKED, V), np.float32)
+        factor[[row * (row + 3) // 2 for row in range(DIMENSION)]] = 5
+        ours, theirs = (backend.hold(*scan) for backend in (self, HostBackend(1)))
+        with ours, theirs:
+            results = [
+                {**held.summarise()._asdict(), **held.adapt(mean, factor, 8.0)._asdict()} for held in (ours, theirs)
+            ]
+        for what in ("theta", "sd", "mode", "moments"):
+            error = float(np.max(np.abs(results[0][what] - results[1][what])))
+            if not error < _TOLERANCE:
+                raise DeviceError(texts.CUDA_WRONG.format(what=what, error=error))
