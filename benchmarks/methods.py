@@ -125,8 +125,8 @@ def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
         affine = np.diag([*scan.voxel_size, 1.0])
         acquisition = Acquisition(scan.signal, GradientTable(scan.bvals, scan.bvecs), affine)
         measurements = gather(acquisition, scan.mask, scan.sigma)
-        posterior = adapt(measurements, backend, session, opened.manifest.nu).posterior
-        maps = voxel_maps(posterior, backend, measurements.scale, opened.manifest.nu)
+        outcome = adapt(measurements, backend, session, opened.manifest.nu).outcome
+        maps = voxel_maps(outcome, measurements.scale, opened.manifest.nu)
         names = ("FA", "MD", "V1", "FA_sd", "MD_sd", "novelty")
         fa, md, v1, fa_sd, md_sd, novel = (to_image(maps[name], measurements.mask) for name in names)
         return Estimate(fa, md * 1000, v1, fa_sd, md_sd * 1000, novel)

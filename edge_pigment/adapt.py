@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition
-from edge_pigment.physics.backend import Array, Backend, Posterior, Summary
+from edge_pigment.physics.backend import Array, Backend, Outcome, Summary
 from edge_pigment.prior.context import ContextSession
 
 MS_PER_UM2 = 1e-3
@@ -34,18 +34,22 @@ class Measurements:
     mask: NDArray[np.bool_]
 
 
-def gather(acquisition: Acquisition, mask: NDArray[np.bool_], sigma: float) -> Measurements:
+def gather(
+    acquisition: Acquisition, mask: NDArray[np.bool_], sigma: float, backend: Backend | None = None
+) -> Measurements:
     """Collect and scale the measurements of the mask's voxels.
 
     Args:
         acquisition: the scan.
         mask: (X, Y, Z).
         sigma: noise sd in the image's unit.
+        backend: that will compute with them, in memory that it likes.
     """
     inside = np.ascontiguousarray(mask.T)
     where = np.flatnonzero(inside)
     volumes = acquisition.signal.T
-    y = np.empty((len(volumes), len(where)), np.float32)
+    shape = (len(volumes), len(where))
+    y = np.empty(shape, np.float32) if backend is None else backend.empty(shape)
     for row, volume in zip(y, volumes, strict=True):
         np.take(volume.reshape(-1), where, out=row)
     b0 = np.nanmean(y[acquisition.gradients.is_b0], axis=0)
@@ -64,10 +68,10 @@ def gather(acquisition: Acquisition, mask: NDArray[np.bool_], sigma: float) -> M
 
 @dataclass(frozen=True, eq=False)
 class Adapted:
-    """The posterior, with the summary it came from."""
+    """What the adaptation found, with the summary it came from."""
 
     summary: Summary
-    posterior: Posterior
+    outcome: Outcome
     seconds: dict[str, float]
 
 
@@ -78,7 +82,7 @@ def adapt(
     nu: float,
     progress: Callable[[str, float], None] | None = None,
 ) -> Adapted:
-    """Run the three steps; `progress` is called with a step and the share of it that is done."""
+    """Run the three steps, and integrate the maps' moments; `progress` gets a step and the share of it that is done."""
     m = measurements
     seconds: dict[str, float] = {}
 
@@ -88,13 +92,14 @@ def adapt(
         return time.perf_counter()
 
     t = started("summarise")
-    summary = backend.summarise(m.y, m.b, m.bvecs, m.sigma)
-    seconds["summarise"] = time.perf_counter() - t
-    t = started("context prior")
-    told = partial(progress, "context prior") if progress else None
-    mean, factor = context.prior(summary, m.mask, told)
-    seconds["context prior"] = time.perf_counter() - t
-    t = started("adapt")
-    posterior = backend.adapt(m.y, m.b, m.bvecs, m.sigma, mean, factor, nu)
+    with backend.hold(m.y, m.b, m.bvecs, m.sigma) as held:
+        summary = held.summarise()
+        seconds["summarise"] = time.perf_counter() - t
+        t = started("context prior")
+        told = partial(progress, "context prior") if progress else None
+        mean, factor = context.prior(summary, m.mask, told)
+        seconds["context prior"] = time.perf_counter() - t
+        t = started("adapt")
+        outcome = held.adapt(mean, factor, nu)
     seconds["adapt"] = time.perf_counter() - t
-    return Adapted(summary, posterior, seconds)
+    return Adapted(summary, outcome, seconds)

@@ -6,7 +6,7 @@ Diffusivities in mm²/s, S0 in the image's own unit, angles in degrees; directio
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_pigment.physics.backend import Array, Backend, Posterior
+from edge_pigment.physics.backend import Array, Outcome
 from edge_pigment.physics.moments import COLUMNS
 from edge_pigment.trust import data_share, novelty
 
@@ -17,16 +17,15 @@ TENSOR = ("Dxx", "Dyy", "Dzz", "Dxy", "Dxz", "Dyz")
 V1 = ("V1x", "V1y", "V1z")
 
 
-def voxel_maps(posterior: Posterior, backend: Backend, scale: float, nu: float) -> dict[str, Array]:
+def voxel_maps(outcome: Outcome, scale: float, nu: float) -> dict[str, Array]:
     """Maps of the mask's voxels: name -> (V,), tensor (V, 6) in the order xx yy zz xy xz yz, V1 (V, 3).
 
     Args:
-        posterior: of the V voxels.
-        backend: that integrates the scalars.
+        outcome: of the V voxels.
         scale: median b=0 signal in the brain, in the image's unit.
         nu: degrees of freedom of the prior.
     """
-    rows = dict(zip(COLUMNS, backend.moments(posterior.mode, posterior.factor), strict=True))
+    rows = dict(zip(COLUMNS, outcome.moments, strict=True))
     maps = {name: rows[name] for name in COLUMNS if name not in TENSOR + V1}
     for name in DIFFUSIVITIES:
         maps[name] = maps[name] * np.float32(MM2_PER_S)
@@ -34,9 +33,9 @@ def voxel_maps(posterior: Posterior, backend: Backend, scale: float, nu: float) 
         maps[name] = maps[name] * np.float32(scale)
     maps["tensor"] = np.stack([rows[name] for name in TENSOR], axis=-1) * np.float32(MM2_PER_S)
     maps["V1"] = np.stack([rows[name] for name in V1], axis=-1)
-    maps["novelty"] = novelty(posterior.distance, posterior.share, nu)
-    maps["datashare"] = data_share(posterior.share)
-    maps["residual"] = posterior.residual
+    maps["novelty"] = novelty(outcome.distance, outcome.share, nu)
+    maps["datashare"] = data_share(outcome.share)
+    maps["residual"] = outcome.residual
     return maps
 
 

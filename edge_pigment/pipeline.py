@@ -2,7 +2,8 @@
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from edge_pigment.gradients import check_convention
 from edge_pigment.maps import to_image, voxel_maps
 from edge_pigment.noise import estimate_sigma
 from edge_pigment.physics.backend import Backend
+from edge_pigment.physics.cuda import CudaBackend
+from edge_pigment.physics.fallback import FallbackBackend
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.prior.bundle import load_bundle
 from edge_pigment.prior.context import ContextSession
@@ -30,7 +33,7 @@ from edge_pigment.trust import NOVEL
 
 STEPS = ("mask", "noise", "summarise", "context prior", "adapt", "maps", "quality")
 """In order; `progress` is called with each when it starts, and on the way through the context prior."""
-_WEIGHTS = (0.05, 0.08, 0.05, 0.57, 0.15, 0.07, 0.03)
+_WEIGHTS = (0.05, 0.08, 0.05, 0.57, 0.18, 0.04, 0.03)
 """Rough shares of the time, for progress bars only."""
 
 
@@ -60,16 +63,24 @@ class Result:
 
 
 def choose_backend(device: str, threads: int | None) -> Backend:
-    """The kernels' backend.
+    """The kernels' backend: `cpu`; `cuda`; or `auto`, a GPU if it works, the CPU if not or when it fails.
 
     Raises:
-        DeviceError: the device that was asked for does not work here; nothing else is taken instead.
+        InputError: no such device.
+        DeviceError: `cuda` was asked for and does not work here; nothing else is taken instead.
     """
     if device not in ("auto", "cpu", "cuda"):
         raise InputError(texts.DEVICE_UNKNOWN.format(device=device))
-    if device == "cuda":
-        raise DeviceError(texts.CUDA_UNAVAILABLE.format(why="this version has no CUDA kernels yet"))
-    return HostBackend(threads)
+    if device == "cpu":
+        return HostBackend(threads)
+    try:
+        gpu = CudaBackend()
+        gpu.verify()
+    except DeviceError as error:
+        if device == "cuda":
+            raise DeviceError(texts.CUDA_UNAVAILABLE.format(why=error)) from error
+        return FallbackBackend(None, HostBackend(threads), str(error))
+    return gpu if device == "cuda" else FallbackBackend(gpu, HostBackend(threads))
 
 
 def read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -104,6 +115,60 @@ def describe_protocol(acquisition: Acquisition) -> dict[str, Any]:
     }
 
 
+class _Steps:
+    """Times the steps of a run, and tells who wants to know how far it is."""
+
+    def __init__(self, progress: Callable[[str, float], None] | None) -> None:
+        self._progress = progress
+        self._began = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def tell(self, name: str, share: float = 0.0) -> None:
+        if self._progress:
+            number = STEPS.index(name)
+            self._progress(name, sum(_WEIGHTS[:number]) + share * _WEIGHTS[number])
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        if name in STEPS:
+            self.tell(name)
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - began
+
+    def finish(self) -> dict[str, float]:
+        return {k: round(v, 4) for k, v in (self.seconds | {"total": time.perf_counter() - self._began}).items()}
+
+
+def _find_mask(acquisition: Acquisition, path: Path | None) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """The voxels to be computed, (X, Y, Z), and warnings about them."""
+    b0 = acquisition.mean_b0
+    if path is None:
+        mask, warnings = brain_mask(b0, acquisition.mean_dwi, acquisition.voxel_size)
+    else:
+        mask, warnings = read_mask(path, acquisition.signal.shape[:3]), ()
+    mask = mask & (b0 > 0)
+    if not mask.any():
+        raise InputError(texts.NO_BRAIN if path is None else texts.MASK_EMPTY.format(path=path))
+    return mask, warnings
+
+
+def _find_sigma(acquisition: Acquisition, mask: NDArray[np.bool_], given: float | None) -> tuple[float, str]:
+    """The noise's sd in the unit of the image, and how it was found."""
+    if given is not None:
+        return float(given), "given by the user"
+    noise = estimate_sigma(acquisition, mask)
+    return float(noise.sigma), noise.method
+
+
+def _describe_device(options: RunOptions, backend: Backend, session: ContextSession) -> dict[str, str]:
+    """What computed, and why not the GPU where one was wanted."""
+    device = {"Asked": options.device, "Kernels": backend.name, "Network": session.device}
+    if isinstance(backend, FallbackBackend) and backend.failure:
+        device["GPU"] = f"{'failed' if backend.failed_midway else 'not used'}: {backend.failure}"
+    return device
+
+
 def run(
     acquisition: Acquisition, options: RunOptions | None = None, progress: Callable[[str, float], None] | None = None
 ) -> Result:
@@ -118,83 +183,52 @@ def run(
     Raises:
         InputError: an option does not fit the scan.
         BundleError: the bundle is damaged or not for this version.
-        DeviceError: the device asked for does not work here.
+        DeviceError: the device asked for does not work here, or failed; with `auto` the CPU finishes instead.
     """
     options = options or RunOptions()
-    seconds: dict[str, float] = {}
+    steps = _Steps(progress)
     warnings = list(acquisition.warnings)
-    began = time.perf_counter()
-
-    def step(name: str, share: float = 0.0) -> None:
-        if progress:
-            number = STEPS.index(name)
-            progress(name, sum(_WEIGHTS[:number]) + share * _WEIGHTS[number])
-
     if options.sigma is not None and not 0 < options.sigma < np.inf:
         raise InputError(texts.SIGMA_NOT_POSITIVE.format(sigma=options.sigma))
-    backend = choose_backend(options.device, options.threads)
-    bundle = load_bundle(options.bundle)
-    session = ContextSession(bundle, options.threads, options.precision)
-    seconds["open"] = time.perf_counter() - began
+    with steps.timed("open"):
+        backend = choose_backend(options.device, options.threads)
+        bundle = load_bundle(options.bundle)
+        session = ContextSession(bundle, options.threads, options.precision)
+    nu = bundle.manifest.nu
+    with steps.timed("mask"):
+        mask, mask_warnings = _find_mask(acquisition, options.mask)
+    warnings += mask_warnings
+    with steps.timed("noise"):
+        sigma, sigma_method = _find_sigma(acquisition, mask, options.sigma)
 
-    step("mask")
-    t = time.perf_counter()
-    shape = acquisition.signal.shape[:3]
-    b0 = acquisition.mean_b0
-    if options.mask is None:
-        mask, mask_warnings = brain_mask(b0, acquisition.mean_dwi, acquisition.voxel_size)
-        warnings += mask_warnings
-    else:
-        mask = read_mask(options.mask, shape)
-    mask = mask & (b0 > 0)
-    if not mask.any():
-        text = texts.NO_BRAIN if options.mask is None else texts.MASK_EMPTY.format(path=options.mask)
-        raise InputError(text)
-    seconds["mask"] = time.perf_counter() - t
+    m = gather(acquisition, mask, sigma, backend)
+    adapted = adapt(m, backend, session, nu, steps.tell)
+    steps.seconds |= adapted.seconds
+    if isinstance(backend, FallbackBackend) and backend.failed_midway:
+        warnings.append(texts.GPU_FAILED.format(why=backend.failure))
 
-    step("noise")
-    t = time.perf_counter()
-    noise = estimate_sigma(acquisition, mask) if options.sigma is None else None
-    sigma = float(options.sigma) if options.sigma is not None else float(noise.sigma)  # type: ignore[union-attr]
-    seconds["noise"] = time.perf_counter() - t
-
-    measurements = gather(acquisition, mask, sigma)
-    adapted = adapt(measurements, backend, session, bundle.manifest.nu, step)
-    seconds |= adapted.seconds
-
-    step("maps")
-    t = time.perf_counter()
-    voxels = voxel_maps(adapted.posterior, backend, measurements.scale, bundle.manifest.nu)
-    maps = {name: to_image(values, measurements.mask) for name, values in voxels.items()}
-    convention = check_convention(maps["tensor"], maps["FA"], mask, acquisition)
+    with steps.timed("maps"):
+        voxels = voxel_maps(adapted.outcome, m.scale, nu)
+        maps = {name: to_image(values, m.mask) for name, values in voxels.items()}
+        convention = check_convention(maps["tensor"], maps["FA"], mask, acquisition)
     if convention.warning:
         warnings.append(convention.warning)
-    seconds["maps"] = time.perf_counter() - t
-
-    step("quality")
-    t = time.perf_counter()
-    m = measurements
-    residual = residual_z(m.y, adapted.posterior.mode, m.b, m.bvecs, m.sigma)
-    quality = assess(acquisition, mask, m, adapted.summary.theta, residual, convention)
+    with steps.timed("quality"):
+        residual = residual_z(m.y, adapted.outcome.mode, m.b, m.bvecs, m.sigma)
+        quality = assess(acquisition, mask, m, adapted.summary.theta, residual, convention)
     warnings += quality.warnings
-    seconds["quality"] = time.perf_counter() - t
-    seconds["total"] = time.perf_counter() - began
 
     provenance = {
         "Software": {"edge-pigment": __version__, "Python": platform.python_version(), "NumPy": np.__version__},
         "Bundle": {"Name": bundle.manifest.name, "Version": bundle.manifest.version, "SHA256": bundle.hash},
         "Protocol": describe_protocol(acquisition),
-        "Noise": {
-            "Sigma": sigma,
-            "SNRb0": measurements.scale / sigma,
-            "Method": "given by the user" if noise is None else noise.method,
-        },
+        "Noise": {"Sigma": sigma, "SNRb0": m.scale / sigma, "Method": sigma_method},
         "MaskVoxels": int(mask.sum()),
         "MaskFrom": "brain_mask" if options.mask is None else str(options.mask),
         "Novel": float(np.mean(voxels["novelty"] > NOVEL)),
         "GradientConvention": convention.as_dict(),
         "Quality": quality.as_dict(),
-        "Device": {"Kernels": backend.name, "Network": session.device},
-        "Seconds": {k: round(v, 4) for k, v in seconds.items()},
+        "Device": _describe_device(options, backend, session),
+        "Seconds": steps.finish(),
     }
     return Result(maps, mask, acquisition.affine, acquisition.header, provenance, tuple(warnings))

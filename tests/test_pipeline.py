@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from edge_pigment import errors as texts
+from edge_pigment import pipeline
 from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.errors import DeviceError, InputError
 from edge_pigment.gradients import GradientTable
 from edge_pigment.phantom import make_phantom
+from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.moments import fractional_anisotropy
 from edge_pigment.physics.tensor import to_matrix
 from edge_pigment.pipeline import STEPS, RunOptions, run
@@ -138,8 +140,58 @@ def test_masks_are_checked(acquisition, tmp_path):
         run(acquisition, RunOptions(mask=path))
 
 
-def test_a_device_that_is_not_there_is_never_replaced_silently(acquisition):
-    with pytest.raises(DeviceError, match="--device cuda cannot be had"):
+def test_a_device_that_is_not_there_is_never_replaced_silently(acquisition, monkeypatch):
+    no_gpu(monkeypatch)
+    with pytest.raises(DeviceError, match=r"--device cuda cannot be had: no GPU here\. Use"):
         run(acquisition, RunOptions(device="cuda"))
     with pytest.raises(InputError, match=texts.DEVICE_UNKNOWN.split("{")[0]):
         run(acquisition, RunOptions(device="tpu"))
+
+
+def no_gpu(monkeypatch):
+    def refuse():
+        raise DeviceError("no GPU here")
+
+    monkeypatch.setattr(pipeline, "CudaBackend", refuse)
+
+
+def test_without_a_gpu_auto_takes_the_cpu_and_says_why(acquisition, result, monkeypatch):
+    no_gpu(monkeypatch)
+    again = run(acquisition, RunOptions(device="auto", threads=2))
+    assert again.provenance["Device"]["Asked"] == "auto"
+    assert again.provenance["Device"]["Kernels"].startswith("host")
+    assert again.provenance["Device"]["GPU"] == "not used: no GPU here"
+    assert again.warnings == result.warnings
+
+
+class BreakingBackend(HostBackend):
+    """A GPU, for the pipeline, that fails at the step it is told to fail at."""
+
+    def __init__(self, step: str):
+        super().__init__(2)
+        self.step = step
+
+    name = "a GPU"
+
+    def verify(self):
+        pass
+
+    def _run(self, function, *arguments):
+        if function == self.step:
+            raise DeviceError("it broke")
+        super()._run(function, *arguments)
+
+
+@pytest.mark.parametrize("step", ["ep_summarise", "ep_adapt", "ep_moments"])
+def test_a_gpu_that_fails_midway_leaves_the_rest_to_the_cpu(acquisition, result, monkeypatch, step):
+    monkeypatch.setattr(pipeline, "CudaBackend", lambda: BreakingBackend(step))
+    again = run(acquisition, RunOptions(device="auto", threads=2))
+    for name, image in result.maps.items():
+        np.testing.assert_array_equal(again.maps[name], image)
+    device = again.provenance["Device"]
+    assert device["Kernels"].startswith("a GPU, and after it failed host (")
+    assert device["GPU"] == "failed: it broke"
+    assert texts.GPU_FAILED.format(why="it broke") in again.warnings
+    monkeypatch.setattr(pipeline, "CudaBackend", lambda: BreakingBackend(step))
+    with pytest.raises(DeviceError, match="it broke"):
+        run(acquisition, RunOptions(device="cuda", threads=2))

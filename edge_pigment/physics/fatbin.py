@@ -82,14 +82,14 @@ def build(nvcc: Path) -> None:
             content = Path(folder, f"{module}.fatbin").read_bytes()
             path_of(module).write_bytes(content)
             made[module] = hashlib.sha256(content).hexdigest()
-    content = {
+    found = {
         "sources": source_hash(),
         "nvcc": version(nvcc),
         "architectures": list(ARCHITECTURES),
         "ptx": PTX,
         "sha256": made,
     }
-    RECORD.write_text(json.dumps(content, indent=1) + "\n")
+    RECORD.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def version(nvcc: Path) -> str:
@@ -105,7 +105,7 @@ def usage(nvcc: Path, module: str, sm: int) -> dict[str, Usage]:
     Raises:
         subprocess.CalledProcessError: nvcc refuses; what it says is in the error's stderr.
     """
-    command = [nvcc, *FLAGS, f"-arch=sm_{sm}", "-Xptxas=-v", "-cubin", "-o", os.devnull, KERNELS / f"{module}.cu"]
+    command: list[str | Path] = [nvcc, *FLAGS, f"-arch=sm_{sm}", "-Xptxas=-v", "-cubin", "-o", os.devnull, KERNELS / f"{module}.cu"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     found = re.findall(
         r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "

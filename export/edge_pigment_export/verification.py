@@ -95,6 +95,6 @@ def verification_set(folder: Path | None = None, snrs: tuple[float, ...] = SNRS)
 
 def maps_of(scan: VerificationScan, backend: Backend, session: ContextSession, nu: float) -> dict[str, Array]:
     """The whole adaptation on one scan; diffusivities in µm²/ms, else as `maps.voxel_maps`."""
-    posterior = adapt(scan.measurements, backend, session, nu).posterior
-    maps = voxel_maps(posterior, backend, scan.measurements.scale, nu)
+    outcome = adapt(scan.measurements, backend, session, nu).outcome
+    maps = voxel_maps(outcome, scan.measurements.scale, nu)
     return maps | {name: maps[name] * np.float32(1000) for name in ("MD", "MD_sd")}
