@@ -17,8 +17,9 @@ import numpy as np
 import onnx
 import typer
 
-from edge_pigment_export.flavours import SCHEMES, Quantiser, convolutions, multiply_adds
+from edge_pigment_export.flavours import SCHEMES, convolutions, multiply_adds
 from edge_pigment_export.gate import LIMITS, Gate, Verdict
+from edge_pigment_export.quantise import Quantiser
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def measure(model: onnx.ModelProto, flavour: str, quantiser: Quantiser, gate: Ga
     """Quantise each layer alone and judge the maps."""
     counts = multiply_adds(model)
     found = []
-    for name in convolutions(model):
+    for name in convolutions(model, flavour):
         path = folder / f"{flavour}.{name}.onnx"
         onnx.save(quantiser(flavour, [name]), path)
         found.append(Layer(name, counts[name] / sum(counts.values()), gate.judge(flavour, path)))
@@ -46,7 +47,8 @@ def choose(layers: list[Layer], passes: Callable[[list[str]], bool]) -> list[str
     """The layers to quantise: most multiply-adds for the error, as many as the gate lets through together.
 
     Errors of different layers add up like independent noise, so the first guess is the set whose squares sum to the
-    limit; it shrinks, from the layer that costs most error for its work, until it passes.
+    limit. While the gate refuses, it gives up the layer that costs most error for its work; once it lets through, the
+    layers left out are tried again one by one.
 
     Returns:
         names in the network's order; empty if not even one layer passes.
@@ -54,10 +56,17 @@ def choose(layers: list[Layer], passes: Callable[[list[str]], bool]) -> list[str
     worth = sorted((la for la in layers if la.verdict.passed), key=lambda la: la.verdict.load**2 / la.share)
     total = np.cumsum([la.verdict.load**2 for la in worth])
     kept = worth[: max(int(np.searchsorted(total, 1.0, side="right")), 1)]
-    while kept and not passes([la.name for la in kept]):
-        kept = kept[:-1]
-    chosen = {la.name for la in kept}
-    return [la.name for la in layers if la.name in chosen]
+    given_up: Layer | None = None
+
+    def named(chosen: list[Layer]) -> list[str]:
+        return [la.name for la in layers if la in chosen]
+
+    while kept and not passes(named(kept)):
+        *kept, given_up = kept
+    for la in worth if kept else []:
+        if la not in kept and la is not given_up and passes(named([*kept, la])):
+            kept = [*kept, la]
+    return named(kept)
 
 
 def table(flavour: str, layers: list[Layer]) -> str:
@@ -93,7 +102,7 @@ def main(
         folder = Path(name)
         onnx.save(model, folder / "fp32.onnx")
         gate = Gate(verification_set(verify), folder / "fp32.onnx", settings.nu)
-        quantiser = Quantiser(model, calibration_set().features, folder)
+        quantiser = Quantiser(model, calibration_set().features)
         for flavour in SCHEMES:
             layers = measure(model, flavour, quantiser, gate, folder)
             found[flavour] = rows(layers)

@@ -10,8 +10,9 @@ import onnx
 
 from edge_pigment_calibration.quantisation import CalibrationSet
 from edge_pigment_export import layers
-from edge_pigment_export.flavours import FLAVOURS, SCHEMES, Quantiser, to_fp16
+from edge_pigment_export.flavours import FLAVOURS, SCHEMES, to_fp16
 from edge_pigment_export.gate import Gate, Verdict, report
+from edge_pigment_export.quantise import Quantiser
 from edge_pigment_export.verification import VerificationScan
 
 TABLE_SNR = 5.0
@@ -93,26 +94,27 @@ def make(
         eights = [flavour for flavour in flavours if flavour in SCHEMES]
         if eights:
             assert calibration is not None
-            quantiser = Quantiser(model, calibration.features, folder)
+            quantiser = Quantiser(model, calibration.features)
             noisy = [scan for scan in scans if scan.snr <= TABLE_SNR] or scans
             quick = Gate(noisy[:TABLE_SCANS], folder / "fp32.onnx", nu)
         for flavour in eights:
             tell(f"{flavour}: layer by layer")
             made.tables[flavour] = layers.measure(model, flavour, quantiser, quick, folder)
             tell(layers.table(flavour, made.tables[flavour]))
-            tried: dict[str, tuple[onnx.ModelProto, Verdict]] = {}
+            tried: dict[tuple[str, ...], tuple[onnx.ModelProto, Verdict]] = {}
 
-            def passes(names: list[str], flavour: str = flavour, tried: dict[str, Any] = tried) -> bool:
+            def passes(names: list[str], flavour: str = flavour, tried: dict[Any, Any] = tried) -> bool:
                 candidate = quantiser(flavour, names)
                 verdict = _judge(gate, flavour, candidate, folder)
                 tell(f"{flavour}, {' '.join(names)}: {verdict.load:.2f} of the limit")
-                tried["last"] = candidate, verdict
+                tried[tuple(names)] = candidate, verdict
                 return verdict.passed
 
-            made.quantised[flavour] = layers.choose(made.tables[flavour], passes)
-            if "last" in tried:
-                made.models[flavour] = tried["last"][0]
-                made.verdicts.append(tried["last"][1])
+            chosen = layers.choose(made.tables[flavour], passes)
+            made.quantised[flavour] = chosen
+            if tried:  # what was refused is reported too
+                made.models[flavour], verdict = tried.get(tuple(chosen), list(tried.values())[-1])
+                made.verdicts.append(verdict)
     return made
 
 

@@ -12,14 +12,16 @@ import small
 from edge_pigment.errors import DeviceError
 from edge_pigment.prior.context import INPUT, OUTPUTS
 from edge_pigment.prior.engine import Profile, serialise
-from edge_pigment_export.flavours import Quantiser, convolutions, multiply_adds, to_fp16
+from edge_pigment_export.flavours import convolutions, multiply_adds, to_fp16
+from edge_pigment_export.quantise import Quantiser, site, sums_after
+from edge_pigment_export.rounding import PAIR
 
 LAYERS = ["near.2", "far.1"]
 
 
 @pytest.fixture(scope="module")
-def quantiser(tmp_path_factory):
-    return Quantiser(small.model(), small.features(), tmp_path_factory.mktemp("quantiser"))
+def quantiser():
+    return Quantiser(small.model(), small.features())
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,8 @@ def run(model, x):
 
 def test_layers_are_named_as_in_the_network():
     counts = multiply_adds(small.model())
-    assert list(counts) == convolutions(small.model())
+    assert list(counts) == convolutions(small.model(), "int8-trt")
+    assert [n for n in counts if "head" not in n] == convolutions(small.model(), "int8-cpu"), "1x1 gain nothing"
     assert counts["near.1"] == 48 * 48 * 9
     assert list(counts.items())[-1] == ("head.5", 96 * 35)
 
@@ -68,25 +71,59 @@ def test_half_precision_holds_the_weights_but_not_what_follows_the_last_layer(fl
 def test_only_the_layers_asked_for_are_quantised(flavours):
     for flavour in ("int8-cpu", "int8-trt"):
         eight = {n for n, a in initialisers(flavours[flavour]).items() if a.dtype == np.int8 and a.ndim == 4}
-        assert eight == {"near.2.convolution.weight_quantized", "far.1.convolution.weight_quantized"}
+        assert eight == {"near.2.weight_quantized", "far.1.weight_quantized"}
+        assert "near.2.convolution.weight" not in initialisers(flavours[flavour])
 
 
-def test_the_cpu_flavour_is_unsigned_and_keeps_to_seven_bits_of_weight(flavours):
-    arrays = initialisers(flavours["int8-cpu"])
-    assert any(a.dtype == np.uint8 for a in arrays.values())
-    assert np.abs(arrays["near.2.convolution.weight_quantized"].astype(int)).max() <= 64
-    assert arrays["near.2.convolution.weight_scale"].shape == (48,)
+def test_the_cpu_flavour_runs_on_integers_that_no_cpu_saturates(flavours):
+    model = flavours["int8-cpu"]
+    convolutions_in_integers = [n for n in model.graph.node if n.op_type == "QLinearConv"]
+    assert [n.name for n in convolutions_in_integers] == LAYERS
+    arrays = initialisers(model)
+    for layer in LAYERS:
+        weight = arrays[f"{layer}.weight_quantized"].astype(int)
+        assert np.abs(weight).max() > 64, "eight bits, not seven"
+        taps = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)  # as CPUs multiply: channels side by side
+        for part in (np.maximum(taps, 0), np.maximum(-taps, 0)):
+            assert (part[:, ::2] + part[:, 1::2]).max() <= PAIR
+    assert 255 * PAIR < 2**15
+
+
+def test_the_cpu_flavour_is_the_same_with_and_without_optimisation(flavours):
+    x = small.features()[0]
+    plain = ort.SessionOptions()
+    plain.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(
+        flavours["int8-cpu"].SerializeToString(), sess_options=plain, providers=["CPUExecutionProvider"]
+    )
+    for expected, found in zip(run(flavours["int8-cpu"], x), session.run(list(OUTPUTS), {INPUT: x}), strict=True):
+        # what lies half-way between two levels may fall either way
+        assert np.mean(np.abs(found - expected) > 1e-3 * np.abs(expected) + 1e-4) < 0.1
 
 
 def test_the_tensorrt_flavour_is_symmetric_and_leaves_biases_alone(flavours):
     arrays = initialisers(flavours["int8-trt"])
-    assert arrays["near.2.convolution.weight_scale"].shape == (48,)
+    assert arrays["near.2.weight_scale"].shape == (48,)
     assert not any(a.dtype in (np.uint8, np.int32) for a in arrays.values())
-    points = [a for n, a in arrays.items() if n.endswith("zero_point")]
+    points = [a for n, a in arrays.items() if "zero" in n]
     assert points
     assert not any(a.any() for a in points)
-    quantised = [n for n in flavours["int8-trt"].graph.node if n.op_type == "QuantizeLinear"]
+    nodes = flavours["int8-trt"].graph.node
+    quantised = [n for n in nodes if n.op_type == "QuantizeLinear"]
     assert len(quantised) == len(LAYERS), "a layer's input only, not its output"
+    assert all(arrays[n.input[1]].shape == () for n in quantised), "one step for the tensor, as TensorRT takes it"
+
+
+def test_a_convolutions_surroundings():
+    graph = small.model().graph
+    near, first, last = site(graph, "near.2"), site(graph, "near.0"), site(graph, "head.5")
+    assert near.relu
+    assert near.source == site(graph, "near.1").total, "the residual sum before the ReLU"
+    assert not first.relu
+    assert first.total == first.node.output[0]
+    assert last.total == last.node.output[0], "a sum with a constant is no residual"
+    assert len(sums_after(graph, near.total)) == 3, "near.2, near.3 and near.4"
+    assert sums_after(graph, last.total) == []
 
 
 @pytest.mark.trt

@@ -78,6 +78,11 @@ def test_layers_are_chosen_by_work_for_error_until_the_gate_lets_them_through():
     found = [layer("a", 0.4, 0.5), layer("b", 0.3, 0.3), layer("c", 0.2, 0.6), layer("d", 0.1, 1.5)]
     assert choose(found, lambda names: True) == ["a", "b", "c"], "0.25 + 0.09 + 0.36 < 1; d alone is too much"
     assert choose(found, lambda names: "c" not in names) == ["a", "b"]
+    assert choose(found, lambda names: len(names) < 3) == ["a", "b"]
+    assert choose(found, lambda names: not {"b", "c"} <= set(names)) == ["a", "b"]
+    assert choose(found, lambda names: "b" not in names) == [], "b is worth most, and is never given up alone"
+    found = [layer("a", 0.5, 0.8), layer("b", 0.3, 0.7), layer("c", 0.2, 0.6)]
+    assert choose(found, lambda names: True) == ["a", "b", "c"], "what the first guess left out is tried again"
     assert choose(found, lambda names: False) == []
 
 
