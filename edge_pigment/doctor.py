@@ -107,11 +107,11 @@ def _power() -> Finding:
 def _onnxruntime() -> Finding:
     import onnxruntime as ort
 
-    from edge_pigment.prior.context import PROVIDER
+    from edge_pigment.prior.context import CPU
 
     providers = ort.get_available_providers()
-    found = f"{ort.__version__}, providers {', '.join(providers)}; {PROVIDER} is used"
-    if PROVIDER not in providers:
+    found = f"{ort.__version__}, providers {', '.join(providers)}; {CPU} is the default"
+    if CPU not in providers:
         return Finding("ONNX Runtime", "broken", found, "pip install --force-reinstall onnxruntime", True)
     return Finding("ONNX Runtime", "ok", found, needed=True)
 

@@ -233,6 +233,16 @@ ONE_B0 = "There is one b=0 volume; a fault in it cannot be told from the anatomy
 ONE_SHELL = "One b-value: a tensor can be found, kurtosis and NODDI cannot."
 NO_SPARE_DIRECTIONS = "Six directions: no measurement is left to check another by."
 
+# --- where the network runs ---
+NETWORK_UNKNOWN = "--network {network!r} is not known; choose from {known}."
+PROVIDER_MISSING = (
+    "--network {network} needs ONNX Runtime's {provider}, which is not in the one installed (it has {have}). Install "
+    "onnxruntime-gpu in place of onnxruntime, or leave --network out."
+)
+PROVIDER_FAILED = (
+    "--network {network}: ONNX Runtime's {provider} does not start here; `edge-pigment doctor` says what is missing."
+)
+
 # --- TensorRT engines ---------------------------------------------------------------------------------------
 TENSORRT_MISSING = (
     "TensorRT's Python bindings cannot be imported ({why}). On a Jetson they come with JetPack (python3-libnvinfer); "

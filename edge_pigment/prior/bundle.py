@@ -63,6 +63,8 @@ class Manifest(_Strict):
     accuracy: list[dict[str, Any]]
     limits: tuple[str, ...]
     minimum_versions: dict[str, str]
+    reach: int | None = None
+    """In-plane voxels from which a prior may depend, either way; what lies beyond a slab's brain is not computed."""
     calibration: dict[str, Any] | None = None
     """Hash, size and sources of the set that the ranges of 8-bit flavours were taken from."""
     gate: dict[str, dict[str, float]] = {}

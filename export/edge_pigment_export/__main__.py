@@ -64,7 +64,7 @@ def export(
     import onnx
 
     from edge_pigment_export import gate
-    from edge_pigment_export.graph import to_onnx
+    from edge_pigment_export.graph import reach, to_onnx
     from edge_pigment_export.make import asked, make
     from edge_pigment_export.verification import verification_set
     from edge_pigment_export.verify import TOLERANCE, compare, passes
@@ -127,6 +127,7 @@ def export(
         accuracy=json.loads(accuracy.read_text())["rows"] if accuracy else [],
         limits=LIMITS,
         minimum_versions={"edge-pigment": __version__, "onnxruntime": "1.18"},
+        reach=reach(proto),
         calibration=calibration.describe() if calibration else None,
         gate={v.flavour: v.worst for v in made.verdicts if v.flavour in kept},
         refused=tuple(made.refused),

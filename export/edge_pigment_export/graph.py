@@ -90,3 +90,16 @@ def to_onnx(model: ContextPrior) -> onnx.ModelProto:
     align_channels(proto)
     onnx.checker.check_model(proto)
     return proto
+
+
+def reach(proto: onnx.ModelProto) -> int:
+    """In-plane voxels from which an output may depend, either way: the largest sum of half-widths along a path."""
+    widths = {i.name: i.dims for i in proto.graph.initializer}
+    far: dict[str, int] = {}
+    for node in proto.graph.node:  # in topological order
+        before = max((far.get(name, 0) for name in node.input), default=0)
+        if node.op_type == "Conv":
+            dilations = next((a.ints for a in node.attribute if a.name == "dilations"), (1,))
+            before += max(dilations) * (max(widths[node.input[1]][2:]) // 2)
+        far |= dict.fromkeys(node.output, before)
+    return max(far[output.name] for output in proto.graph.output)

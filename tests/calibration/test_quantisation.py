@@ -58,7 +58,8 @@ def test_a_slab_keeps_the_heads_place_and_tissue():
     low = round((piece.affine[2, 3] - whole.affine[2, 3]) / 5.0)
     g = np.array([0.0, 0.6, 0.8])
     part = slice(low, low + piece.shape[2])
-    np.testing.assert_array_equal(piece.signal(1.0, g), whole.signal(1.0, g)[:, :, part])
+    # sums of few products, whose order depends on the size of the arrays
+    np.testing.assert_allclose(piece.signal(1.0, g), whole.signal(1.0, g)[:, :, part], rtol=1e-5)
     np.testing.assert_array_equal(piece.brain, whole.brain[:, :, part])
     assert replace(piece).shape == piece.shape
 

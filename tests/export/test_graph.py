@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="the workshop extra is not installed
 
 from edge_pigment.prior.context import INPUT, OUTPUTS
 from edge_pigment.prior.features import CHANNELS
-from edge_pigment_export.graph import BLOCK, align_channels, to_onnx
+from edge_pigment_export.graph import BLOCK, align_channels, reach, to_onnx
 from edge_pigment_prior.network import ContextPrior
 
 
@@ -43,6 +43,7 @@ def test_the_graph_is_the_network():
     model = to_onnx(network)
     onnx.checker.check_model(model, full_check=True)
     assert next(n.name for n in model.graph.node if n.op_type == "Conv") == "near.0"
+    assert reach(model) == 9, "a 3x3 and four 3x3 of dilation 2"
     widths = {i.name: i.dims for i in model.graph.initializer}
     assert widths["near.0.weight"][1] % BLOCK == 0
     assert widths["far.0.weight"][1] % BLOCK == 0

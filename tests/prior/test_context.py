@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from edge_pigment.errors import BundleError
+from conftest import opening
+from edge_pigment import errors as texts
+from edge_pigment.errors import BundleError, DeviceError
 from edge_pigment.physics.backend import Summary
 from edge_pigment.physics.summarise import PRIOR_PRECISION
 from edge_pigment.prior import context
@@ -53,6 +55,42 @@ def test_no_other_flavour_or_provider_is_taken_silently():
     session = ContextSession(load_bundle(), threads=1)
     assert session._session.get_providers() == ["CPUExecutionProvider"]
     assert "CPUExecutionProvider, fp32" in session.device
+    with pytest.raises(DeviceError, match=opening(texts.PROVIDER_MISSING)):
+        ContextSession(load_bundle(), provider="ort-cuda")
+
+
+def test_a_provider_that_does_not_start_is_told(monkeypatch):
+    class Fallen:
+        """ONNX Runtime's way: it warns, and goes on with the CPU."""
+
+        def __init__(self, *arguments, **options):
+            assert options["providers"] == ["CUDAExecutionProvider"]
+
+        def get_providers(self):
+            return ["CPUExecutionProvider"]
+
+    monkeypatch.setattr(context.ort, "get_available_providers", lambda: list(context.PROVIDERS.values()))
+    monkeypatch.setattr(context.ort, "InferenceSession", Fallen)
+    with pytest.raises(DeviceError, match="CUDAExecutionProvider does not start"):
+        ContextSession(load_bundle(), provider="ort-cuda")
+
+
+def test_what_lies_beyond_the_networks_reach_is_left_out(session, monkeypatch):
+    mask = np.zeros((9, 60, 70), bool)
+    mask[:, 8:52, 10:60] = ball((9, 44, 50))
+    mask[5, 58, 66] = True  # the whole volume's box is larger than that of the first slices
+    summary = random_summary(int(mask.sum()))
+    monkeypatch.setattr(session, "reach", None)
+    expected = session.prior(summary, mask)
+    sizes = []
+    run = session.run_slices
+    monkeypatch.setattr(session, "run_slices", lambda x: sizes.append(x.shape) or run(x))
+    monkeypatch.setattr(session, "reach", 9)
+    for e, f in zip(expected, session.prior(summary, mask), strict=True):
+        np.testing.assert_array_equal(f, e)
+    assert sizes[0][2] < sizes[1][2]
+    monkeypatch.setattr(session, "reach", 4)
+    assert any((f != e).any() for e, f in zip(expected, session.prior(summary, mask), strict=True)), "9 is needed"
 
 
 @pytest.mark.parametrize("flavour", ["fp16", "int8-cpu"])
