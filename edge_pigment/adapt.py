@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.physics.backend import Array, Backend, Outcome, Summary
-from edge_pigment.prior.context import ContextSession
+from edge_pigment.prior.context import Network
 
 MS_PER_UM2 = 1e-3
 """s/mm² -> ms/µm²."""
@@ -78,7 +78,7 @@ class Adapted:
 def adapt(
     measurements: Measurements,
     backend: Backend,
-    context: ContextSession,
+    context: Network,
     nu: float,
     progress: Callable[[str, float], None] | None = None,
 ) -> Adapted:

@@ -253,6 +253,17 @@ ENGINE_FLAVOUR = "The {flavour} flavour is not for TensorRT; choose from {known}
 ENGINE_REFUSED = "TensorRT {version} refuses the network: {why}."
 ENGINE_MISSING = "No {precision} engine was built for this bundle on this machine. Build it: {command}"
 ENGINE_STALE = "The engine in the cache was made by {made}; here is {here}. Build it anew: {command}"
+ENGINE_UNFIT = "The engine made by {made} is of no use here: {why}. Build it anew: {command}"
+ENGINE_SHAPE = (
+    "The engine takes slices of up to {largest}, and the scan needs {shape} (slices, channels, rows, columns). Use "
+    "--network cpu."
+)
+ENGINE_WRONG = (
+    "The engine built by {made} makes other maps than ONNX Runtime does ({found}) and was thrown away. Use --network "
+    "cpu, or another --precision, and report it."
+)
+NETWORK_ON_CPU = "The context prior runs on the CPU: {why}"
+NETWORK_FAILED = "The engine failed ({why}); the context prior was finished on the CPU."
 ENGINE_DAMAGED = "The engine at {path} is damaged. Build it anew: {command}"
 
 # --- watching a scan arrive ---------------------------------------------------------------------------------

@@ -20,13 +20,14 @@ from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import DeviceError, InputError
 from edge_pigment.gradients import check_convention
 from edge_pigment.maps import to_image, voxel_maps
+from edge_pigment.network import NetworkWithFallback, open_network
 from edge_pigment.noise import estimate_sigma
 from edge_pigment.physics.backend import Backend
 from edge_pigment.physics.cuda import CudaBackend
 from edge_pigment.physics.fallback import FallbackBackend
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.prior.bundle import load_bundle
-from edge_pigment.prior.context import ContextSession
+from edge_pigment.prior.context import Network
 from edge_pigment.quality import assess
 from edge_pigment.quality.residuals import residual_z
 from edge_pigment.trust import NOVEL
@@ -47,7 +48,11 @@ class RunOptions:
     device: str = "auto"
     threads: int | None = None
     precision: str = "fp32"
-    """Flavour of the bundle's network: fp32, fp16 or int8-cpu, as far as the bundle has them."""
+    """Flavour of the bundle's network: fp32, fp16, int8-cpu or int8-trt, as far as the bundle has them."""
+    network: str = "auto"
+    """Where the network runs: one of `network.NETWORKS`."""
+    build_engine: bool = False
+    """Build a TensorRT engine if none fits; without it, none ever is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +166,7 @@ def _find_sigma(acquisition: Acquisition, mask: NDArray[np.bool_], given: float 
     return float(noise.sigma), noise.method
 
 
-def _describe_device(options: RunOptions, backend: Backend, session: ContextSession) -> dict[str, str]:
+def _describe_device(options: RunOptions, backend: Backend, session: Network) -> dict[str, str]:
     """What computed, and why not the GPU where one was wanted."""
     device = {"Asked": options.device, "Kernels": backend.name, "Network": session.device}
     if isinstance(backend, FallbackBackend) and backend.failure:
@@ -193,7 +198,10 @@ def run(
     with steps.timed("open"):
         backend = choose_backend(options.device, options.threads)
         bundle = load_bundle(options.bundle)
-        session = ContextSession(bundle, options.threads, options.precision)
+        session, notes = open_network(
+            bundle, options.network, options.precision, options.threads, backend, options.build_engine
+        )
+    warnings += notes
     nu = bundle.manifest.nu
     with steps.timed("mask"):
         mask, mask_warnings = _find_mask(acquisition, options.mask)
@@ -206,6 +214,8 @@ def run(
     steps.seconds |= adapted.seconds
     if isinstance(backend, FallbackBackend) and backend.failed_midway:
         warnings.append(texts.GPU_FAILED.format(why=backend.failure))
+    if isinstance(session, NetworkWithFallback) and session.failure:
+        warnings.append(texts.NETWORK_FAILED.format(why=session.failure))
 
     with steps.timed("maps"):
         voxels = voxel_maps(adapted.outcome, m.scale, nu)

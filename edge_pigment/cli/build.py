@@ -11,27 +11,26 @@ from edge_pigment.cli.console import path_option, print_json, say, verb
 @verb
 def build(
     bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8-trt, of those in the bundle.")] = "fp16",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8-trt, of those in the bundle.")] = "fp32",
     as_json: Annotated[bool, typer.Option("--json", help="Say what was built as JSON.")] = False,
 ) -> None:
-    """Build a TensorRT engine for this GPU (experimental).
+    """Build a TensorRT engine for this GPU.
 
-    The engine is kept in the user's cache folder under everything that it depends on. `run` does not use engines yet:
-    the context prior runs in ONNX Runtime.
+    The engine is kept in the user's cache folder under everything that it depends on, once its maps of a simulated
+    scan agree with ONNX Runtime's. `run --device cuda` uses it, `run --network tensorrt` insists on it.
     """
     from dataclasses import asdict
 
-    from edge_pigment.prior import engine
+    from edge_pigment.network import build_engine
     from edge_pigment.prior.bundle import load_bundle
 
-    opened = load_bundle(bundle)
-    trt = engine.load_tensorrt()
-    key = engine.key_here(opened, precision, trt)
-    if not as_json:
-        say("building", f"TensorRT {key.tensorrt}, sm_{key.sm}, {precision}; this can take minutes")
-    plan = engine.serialise(opened.model(precision).read_bytes(), trt, key.profile)
-    entry = engine.store(key, plan)
+    def tell(text: str) -> None:
+        if not as_json:
+            say("building", text)
+
+    built = build_engine(load_bundle(bundle), precision, tell)
     if as_json:
-        print_json({"engine": entry, "bytes": len(plan), "key": asdict(key)})
+        print_json({"engine": built.entry, "bytes": built.size, "key": asdict(built.key), "errors": built.errors})
     else:
-        typer.echo(f"{entry}  {len(plan) / 2**20:.1f} MiB")
+        differs = ", ".join(f"{kind} {value:.2g}" for kind, value in built.errors.items())
+        typer.echo(f"{built.entry}  {built.size / 2**20:.1f} MiB; its maps differ from ONNX Runtime's by {differs}")

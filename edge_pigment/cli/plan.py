@@ -18,14 +18,20 @@ def tell(job: Job) -> None:
         InputError: what the run itself would refuse.
         DeviceError: the device does not work here.
     """
+    from edge_pigment.network import open_network
     from edge_pigment.outputs.bids import planned_files
     from edge_pigment.pipeline import choose_backend, describe_protocol
+    from edge_pigment.prior import engine
     from edge_pigment.prior.bundle import load_bundle
 
     options = job.options
     backend = choose_backend(options.device, options.threads)
     prior = load_bundle(options.bundle)
-    prior.model(options.precision)
+    notes: list[str] = []
+    if options.build_engine:  # which a dry run does not do, but whether it could be done is checked
+        engine.key_here(prior, options.precision, engine.load_tensorrt())
+    else:
+        _, notes = open_network(prior, options.network, options.precision, options.threads, backend)
     plans: list[dict[str, Any]] = []
     for path, name in job.scans:
         acquisition = job.read(path)
@@ -39,7 +45,7 @@ def tell(job: Job) -> None:
                 "bundle": {"name": prior.manifest.name, "sha256": prior.hash},
                 "device": backend.name,
                 "outputs": [job.output / file for file in planned_files(name)],
-                "warnings": list(acquisition.warnings),
+                "warnings": [*acquisition.warnings, *notes],
             }
         )
     if job.as_json:

@@ -44,6 +44,17 @@ def run(
     precision: Annotated[
         str, typer.Option(help="Of the network: fp32, or another flavour of the bundle, such as int8-cpu.")
     ] = "fp32",
+    network: Annotated[
+        str,
+        typer.Option(
+            help="Where the network runs: cpu; tensorrt, an engine that `edge-pigment build` made; ort-cuda or "
+            "ort-tensorrt, ONNX Runtime's providers; auto, an engine if the kernels run on a GPU and one was built, "
+            "else cpu."
+        ),
+    ] = "auto",
+    build_engine: Annotated[
+        bool, typer.Option("--build-engine", help="Build a TensorRT engine first if none fits; takes minutes.")
+    ] = False,
     participant_label: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,7 +91,16 @@ def run(
         raise InputError(
             texts.OPTION_OUT_OF_RANGE.format(option="--threads", expected="1 or more", value=threads)
         )
-    options = RunOptions(mask=mask, sigma=sigma, bundle=bundle, device=device, threads=threads, precision=precision)
+    options = RunOptions(
+        mask=mask,
+        sigma=sigma,
+        bundle=bundle,
+        device=device,
+        threads=threads,
+        precision=precision,
+        network=network,
+        build_engine=build_engine,
+    )
     job = Job(scans, output, scan.is_dir(), options, bval, bvec, as_json, quiet)
     participants = list(dict.fromkeys(name.participant for _, name in scans))
     check_target(output, overwrite, participants if job.is_dataset else None)

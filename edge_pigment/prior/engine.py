@@ -3,7 +3,7 @@
 An engine fits one TensorRT, one CUDA, one GPU architecture and one range of shapes, so the cache is keyed by all of
 them and by the network itself. Calls are those that TensorRT 10.3 (JetPack 6) and 11 share: strongly typed networks,
 `OnnxParser`, optimisation profiles, `build_serialized_network`; precision is the graph's own, no flag asks for it.
-Nothing here is built during a scan: `edge-pigment build` does it when asked.
+Nothing is built unless it is asked for: by `edge-pigment build`, or `run --build-engine`. `runner` runs what is here.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ class Profile:
     """Least, usual and largest of the input's slices and in-plane edge (voxels)."""
 
     slices: tuple[int, int, int] = (1, 4, 16)
-    edge: tuple[int, int, int] = (8, 96, 320)
+    edge: tuple[int, int, int] = (1, 96, 320)
 
     def shapes(self) -> list[tuple[int, int, int, int]]:
         """Least, usual and largest (B, 45, Y, X)."""
@@ -161,13 +161,13 @@ def find(key: EngineKey, folder: Path | None = None) -> bytes:
     """
     folder = folder or cache_folder()
     entry = folder / key.digest
-    command = f"edge-pigment build --precision {key.precision}"
+    mend = command(key.precision)
     if not (entry / KEY).is_file():
         others = [r["key"] for r in entries(folder) if r["key"]["precision"] == key.precision]
         if not others:
-            raise DeviceError(texts.ENGINE_MISSING.format(precision=key.precision, command=command))
+            raise DeviceError(texts.ENGINE_MISSING.format(precision=key.precision, command=mend))
         made = max(others, key=lambda other: sum(other[k] == asdict(key)[k] for k in other))
-        raise DeviceError(texts.ENGINE_STALE.format(made=_words(made), here=_words(asdict(key)), command=command))
+        raise DeviceError(texts.ENGINE_STALE.format(made=words(made), here=words(key), command=mend))
     try:
         record = json.loads((entry / KEY).read_text())
         plan = (entry / ENGINE).read_bytes()
@@ -175,7 +175,7 @@ def find(key: EngineKey, folder: Path | None = None) -> bytes:
     except (OSError, ValueError, LookupError, TypeError):
         whole = False
     if not whole:
-        raise DeviceError(texts.ENGINE_DAMAGED.format(path=entry, command=command))
+        raise DeviceError(texts.ENGINE_DAMAGED.format(path=entry, command=mend))
     return plan
 
 
@@ -187,7 +187,7 @@ def entries(folder: Path | None = None) -> list[dict[str, Any]]:
             continue  # an unfinished one
         try:
             record = json.loads(path.read_text())
-            _words(record["key"])
+            words(record["key"])
         except (OSError, ValueError, LookupError, TypeError):
             continue
         found.append(record)
@@ -198,7 +198,14 @@ def _same(stored: Any, key: EngineKey) -> bool:
     return bool(stored == json.loads(json.dumps(asdict(key))))
 
 
-def _words(key: dict[str, Any]) -> str:
+def command(precision: str) -> str:
+    """What builds an engine."""
+    return f"edge-pigment build --precision {precision}"
+
+
+def words(key: "EngineKey | dict[str, Any]") -> str:
+    """What an engine was made by and for, as a person reads it."""
+    key = asdict(key) if isinstance(key, EngineKey) else key
     return (
         f"TensorRT {key['tensorrt']}, CUDA {key['cuda']}, sm_{key['sm']}, {key['precision']}, "
         f"network {key['onnx_sha256'][:12]}"

@@ -17,8 +17,9 @@ import numpy as np
 import onnx
 import typer
 
+from edge_pigment.agreement import LIMITS
 from edge_pigment_export.flavours import SCHEMES, convolutions, multiply_adds
-from edge_pigment_export.gate import LIMITS, Gate, Verdict
+from edge_pigment_export.gate import Gate, Verdict
 from edge_pigment_export.quantise import Quantiser
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import onnx
 
+from edge_pigment.agreement import KnownScan
 from edge_pigment_calibration.quantisation import CalibrationSet
 from edge_pigment_export import layers
 from edge_pigment_export.flavours import FLAVOURS, SCHEMES, to_fp16
 from edge_pigment_export.gate import Gate, Verdict, report
 from edge_pigment_export.quantise import Quantiser
-from edge_pigment_export.verification import VerificationScan
 
 TABLE_SNR = 5.0
 TABLE_SCANS = 3
@@ -67,7 +67,7 @@ def make(
     model: onnx.ModelProto,
     flavours: list[str],
     nu: float,
-    scans: list[VerificationScan],
+    scans: list[KnownScan],
     calibration: CalibrationSet | None,
     tell: Callable[[str], None],
 ) -> Made:

@@ -4,18 +4,13 @@ A digital head with other folds and other noise than the calibration's, and, whe
 given, the tensors fitted to all volumes of each. Six directions and one b=0, at three noise levels.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edge_pigment.acquisition import Acquisition, read_acquisition
-from edge_pigment.adapt import Measurements, adapt, gather
-from edge_pigment.gradients import GradientTable
-from edge_pigment.maps import voxel_maps
-from edge_pigment.physics.backend import Array, Backend
-from edge_pigment.prior.context import ContextSession
-from edge_pigment.simulate import Noise, Protocol, Shell, Subject, simulate_scan
+from edge_pigment.acquisition import read_acquisition
+from edge_pigment.agreement import KnownScan, Voxel, simulated
+from edge_pigment.simulate import Subject
 from edge_pigment_calibration.heads import head, slab
 
 SNRS = (5.0, 10.0, 20.0)
@@ -27,31 +22,6 @@ HEAD_VOXEL, HEAD_CENTRE, HEAD_SLAB = 1.75, 8.0, 48.0
 SCAN_VOXEL = (2.5, 2.5, 4.0)
 SLICES = 16
 """Middle slices of each validation scan."""
-DIRECTIONS, B = 6, 1000.0
-Voxel = tuple[float, float, float]
-"""Edges, mm."""
-
-
-@dataclass(frozen=True, eq=False)
-class VerificationScan:
-    """Measurements of V voxels with their truth: fa, md (V,), md in µm²/ms."""
-
-    name: str
-    snr: float
-    measurements: Measurements
-    fa: Array
-    md: Array
-
-
-def simulated(subject: Subject, name: str, voxel: Voxel, snr: float, seed: int) -> VerificationScan:
-    """One scan of a subject; mask and σ are the simulation's own."""
-    protocol = Protocol(voxel=voxel, shells=(Shell(b=B, directions=DIRECTIONS),), b0=1)
-    scan = simulate_scan(subject, protocol, Noise(snr=snr), seed=seed)
-    mask = scan.truth.brain > 0.5
-    acquisition = Acquisition(scan.signal, GradientTable(scan.bvals, scan.bvecs), scan.affine)
-    measurements = gather(acquisition, mask, float(scan.sigma[mask].mean()))
-    inside = measurements.mask
-    return VerificationScan(name, snr, measurements, scan.truth.FA.T[inside], scan.truth.MD.T[inside])
 
 
 def subjects(folder: Path | None) -> list[tuple[str, Subject, Voxel]]:
@@ -75,7 +45,7 @@ def subjects(folder: Path | None) -> list[tuple[str, Subject, Voxel]]:
     return found
 
 
-def verification_set(folder: Path | None = None, snrs: tuple[float, ...] = SNRS) -> list[VerificationScan]:
+def verification_set(folder: Path | None = None, snrs: tuple[float, ...] = SNRS) -> list[KnownScan]:
     """Every subject at every noise level.
 
     Args:
@@ -91,10 +61,3 @@ def verification_set(folder: Path | None = None, snrs: tuple[float, ...] = SNRS)
         for number, (name, subject, voxel) in enumerate(subjects(folder))
         for level, snr in enumerate(snrs)
     ]
-
-
-def maps_of(scan: VerificationScan, backend: Backend, session: ContextSession, nu: float) -> dict[str, Array]:
-    """The whole adaptation on one scan; diffusivities in µm²/ms, else as `maps.voxel_maps`."""
-    outcome = adapt(scan.measurements, backend, session, nu).outcome
-    maps = voxel_maps(outcome, scan.measurements.scale, nu)
-    return maps | {name: maps[name] * np.float32(1000) for name in ("MD", "MD_sd")}

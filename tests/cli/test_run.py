@@ -119,6 +119,7 @@ def test_dry_run(scan, tmp_path, monkeypatch):
     made_up = {"load_bundle": "edge_pigment.prior.bundle", "choose_backend": "edge_pigment.pipeline"}
     for function, module in made_up.items():
         monkeypatch.setattr(f"{module}.{function}", lambda *_: FakePart)
+    monkeypatch.setattr("edge_pigment.network.open_network", lambda *_: (None, []))
     out = tmp_path / "out"
     result = typed("run", scan, "-o", out, "--dry-run")
     assert result.exit_code == 0, result.output

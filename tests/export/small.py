@@ -4,13 +4,13 @@ from functools import cache
 
 import onnx
 
+from edge_pigment.agreement import simulated
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.prior.bundle import load_bundle
 from edge_pigment.simulate import Noise, Protocol, Shell, simulate_scan
 from edge_pigment_calibration.heads import head, slab
 from edge_pigment_calibration.quantisation import scan_features
 from edge_pigment_export.flavours import name_layers
-from edge_pigment_export.verification import simulated
 
 VOXEL = (5.0, 5.0, 5.0)
 

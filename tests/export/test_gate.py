@@ -12,10 +12,10 @@ torch = pytest.importorskip("torch", reason="the workshop extra is not installed
 import small
 from typer.testing import CliRunner
 
+from edge_pigment.agreement import LIMITS, covered
 from edge_pigment.prior.bundle import load_bundle
 from edge_pigment_export import __main__ as exporter
-from edge_pigment_export import gate as gates
-from edge_pigment_export.gate import LIMITS, Gate, Verdict, covered, report, table
+from edge_pigment_export.gate import Gate, Verdict, report, table
 from edge_pigment_export.layers import Layer, choose
 from edge_pigment_export.make import asked, make
 
@@ -132,7 +132,7 @@ def test_a_flavour_that_passes_is_in_the_bundle_with_its_report(typed, tmp_path)
 
 
 def test_a_refused_flavour_stops_the_export(typed, tmp_path, monkeypatch):
-    monkeypatch.setitem(gates.LIMITS, "V1_median_deg", -1.0)
+    monkeypatch.setitem(LIMITS, "V1_median_deg", -1.0)
     result = typed("--precision", "fp32,fp16")
     assert result.exit_code == 1
     assert "refuses fp16" in result.output

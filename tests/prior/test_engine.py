@@ -77,7 +77,7 @@ def test_building_asks_for_strong_types_and_dynamic_shapes():
     assert dict(calls)["network"] == 1 << 1
     name, least, usual, largest = dict(calls)["profile"]
     assert name == "features"
-    assert least == (1, 45, 8, 8)
+    assert least == (1, 45, 1, 1)
     assert all(a <= b <= c for a, b, c in zip(least, usual, largest, strict=True))
 
 
