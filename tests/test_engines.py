@@ -68,8 +68,9 @@ def test_an_engine_is_built_tried_on_maps_and_then_used(machine):
     with pytest.raises(DeviceError, match="edge-pigment build --precision fp32"):
         open_engine(bundle, "fp32")
     built = build_engine(bundle, "fp32")
-    # one network in two programs: only the angle between equal vectors, in float32, is not quite 0
-    assert all(error <= 0.05 * errors_allowed()[kind] for kind, error in built.errors.items() if kind != "V1_median_deg")
+    for kind, error in built.errors.items():
+        # one network in two programs; but the angle between equal vectors, in float32, is not quite 0
+        assert error <= (0.5 if kind == "V1_median_deg" else 0.05) * errors_allowed()[kind]
     x = features()
     on_gpu = open_engine(bundle, "fp32")
     for expected, found in zip(ContextSession(bundle, 1).run_slices(x), on_gpu.run_slices(x), strict=True):
