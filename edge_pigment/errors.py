@@ -127,6 +127,14 @@ BUNDLE_CONTRACT = (
     "The bundle at {path} was made for another contract {found}; this edge-pigment needs {expected}. Use "
     "the bundle that came with it."
 )
+SIGNATURE_LIBRARY = "Signatures need the cryptography library ({why}): pip install 'edge-pigment[sign]'"
+SIGNATURE_MISSING = (
+    "The bundle at {path} is not signed (no {name}). Ask its maker for a signed one, or leave --public-key out."
+)
+SIGNATURE_WRONG = (
+    "The bundle at {path} was not signed by the key {key}: it is another one, or was changed since. Do not use it."
+)
+KEY_UNREADABLE = "{path} holds no {kind} Ed25519 key in PEM format: {why}."
 BUNDLE_FLAVOUR = "The bundle at {path} has no {flavour} flavour; it has: {have}."
 
 # --- running ------------------------------------------------------------------------------------------------

@@ -53,6 +53,8 @@ class RunOptions:
     """Where the network runs: one of `network.NETWORKS`."""
     build_engine: bool = False
     """Build a TensorRT engine if none fits; without it, none ever is."""
+    public_key: Path | None = None
+    """Ed25519 key that must have signed the bundle; None: not checked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +199,7 @@ def run(
         raise InputError(texts.SIGMA_NOT_POSITIVE.format(sigma=options.sigma))
     with steps.timed("open"):
         backend = choose_backend(options.device, options.threads)
-        bundle = load_bundle(options.bundle)
+        bundle = load_bundle(options.bundle, options.public_key)
         session, notes = open_network(
             bundle, options.network, options.precision, options.threads, backend, options.build_engine
         )

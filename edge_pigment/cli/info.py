@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edge_pigment.cli.console import print_json, verb
+from edge_pigment.cli.console import path_option, print_json, verb
 
 
 @verb
@@ -13,6 +13,9 @@ def info(
     bundle: Annotated[
         Path | None,
         typer.Argument(metavar="BUNDLE", help="Bundle folder; default: the shipped one.", readable=False),
+    ] = None,
+    public_key: Annotated[
+        Path | None, path_option(help="Ed25519 key (PEM) that must have signed the bundle; default: not checked.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
 ) -> None:
@@ -22,10 +25,12 @@ def info(
     """
     from edge_pigment.prior.bundle import load_bundle
 
-    opened = load_bundle(bundle)
+    opened = load_bundle(bundle, public_key)
     if as_json:
         print_json(
             {"bundle": opened.folder, "sha256": opened.hash, **opened.manifest.model_dump(mode="json")}
         )
     else:
         typer.echo(opened.summary())
+        if public_key:
+            typer.echo(f"\nSigned by {public_key}")

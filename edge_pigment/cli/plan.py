@@ -26,7 +26,7 @@ def tell(job: Job) -> None:
 
     options = job.options
     backend = choose_backend(options.device, options.threads)
-    prior = load_bundle(options.bundle)
+    prior = load_bundle(options.bundle, options.public_key)
     notes: list[str] = []
     if options.build_engine:  # which a dry run does not do, but whether it could be done is checked
         engine.key_here(prior, options.precision, engine.load_tensorrt())

@@ -39,6 +39,9 @@ def run(
         float | None, typer.Option(help="Noise sd in units of the image; default: estimated.")
     ] = None,
     bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
+    public_key: Annotated[
+        Path | None, path_option(help="Ed25519 key (PEM) that must have signed the bundle; default: not checked.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads; default: all.")] = None,
     precision: Annotated[
@@ -95,6 +98,7 @@ def run(
         mask=mask,
         sigma=sigma,
         bundle=bundle,
+        public_key=public_key,
         device=device,
         threads=threads,
         precision=precision,

@@ -1,7 +1,7 @@
 """The bundle: a folder with the context network in ONNX, its manifest, and SHA256SUMS over every file.
 
 `sha256sum -c SHA256SUMS` checks it by hand. A bundle that is damaged, incomplete, or made for another contract is
-refused before anything of it is used.
+refused before anything of it is used; so is one that a given key did not sign (`signature`).
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_pigment import errors as texts
 from edge_pigment.errors import BundleError
-from edge_pigment.prior import features
+from edge_pigment.prior import features, signature
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
@@ -120,16 +120,21 @@ def _shown(value: Any) -> str:
 
 def sums(folder: Path) -> str:
     """The text of SHA256SUMS for a folder as it is: one line a file, sorted, as sha256sum prints it."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SUMS)
+    apart = (SUMS, signature.SIGNATURE)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in apart)
     lines = [f"{hashlib.sha256(p.read_bytes()).hexdigest()}  {p.relative_to(folder).as_posix()}" for p in files]
     return "\n".join(lines) + "\n"
 
 
-def load_bundle(folder: Path | None = None) -> Bundle:
+def load_bundle(folder: Path | None = None, public_key: Path | None = None) -> Bundle:
     """Open a bundle, the shipped one by default.
 
+    Args:
+        folder: of the bundle.
+        public_key: whose signature the bundle must carry; None: signatures are not looked at.
+
     Raises:
-        BundleError: missing, damaged, made by a newer schema or for another contract.
+        BundleError: missing, damaged, made by a newer schema or for another contract, or not signed by the key.
     """
     folder = SHIPPED if folder is None else Path(folder)
     if not (folder / MANIFEST).is_file() or not (folder / SUMS).is_file():
@@ -138,6 +143,8 @@ def load_bundle(folder: Path | None = None) -> Bundle:
     actual = sums(folder).encode()
     if stated != actual:
         raise BundleError(texts.BUNDLE_HASH.format(path=folder, files=_differing(stated, actual)))
+    if public_key is not None:
+        signature.check(folder, actual, public_key)
     raw = json.loads((folder / MANIFEST).read_text())
     if raw.get("schema_version", 0) > SCHEMA:
         raise BundleError(texts.BUNDLE_SCHEMA.format(path=folder, found=raw["schema_version"], known=SCHEMA))

@@ -53,6 +53,7 @@ def export(
     verify: Annotated[
         Path | None, typer.Option(help="BIDS folder of validation scans for the gate, beside the digital head.")
     ] = None,
+    sign_with: Annotated[Path | None, typer.Option(help="Ed25519 private key (PEM) to sign the bundle with.")] = None,
     leave_out_refused: Annotated[
         bool, typer.Option("--leave-out-refused", help="Write a bundle without the flavours that the gate refuses.")
     ] = False,
@@ -133,7 +134,7 @@ def export(
         refused=tuple(made.refused),
         quantised_layers={f: tuple(names) for f, names in made.quantised.items() if f in kept},
     )
-    bundle = write_bundle(output, manifest, kept, {"training-log.jsonl": log.encode(), **extra})
+    bundle = write_bundle(output, manifest, kept, {"training-log.jsonl": log.encode(), **extra}, sign_with)
     typer.echo(f"{bundle.folder}  {bundle.hash}")
 
 

@@ -9,10 +9,15 @@ from pathlib import Path
 import onnx
 
 from edge_pigment.prior.bundle import MANIFEST, SUMS, Bundle, Manifest, load_bundle, sums
+from edge_pigment.prior.signature import SIGNATURE, sign
 
 
 def write_bundle(
-    target: Path, manifest: Manifest, models: dict[str, onnx.ModelProto], extra: dict[str, bytes]
+    target: Path,
+    manifest: Manifest,
+    models: dict[str, onnx.ModelProto],
+    extra: dict[str, bytes],
+    private_key: Path | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all.
 
@@ -21,9 +26,11 @@ def write_bundle(
         manifest: its `flavours` name the files.
         models: flavour -> ONNX.
         extra: further files by name, e.g. the training log.
+        private_key: Ed25519 key (PEM) that signs the bundle; None: it is not signed.
 
     Raises:
         FileExistsError: target exists and is not a bundle.
+        BundleError: the key cannot be used.
     """
     if target.exists() and not (target / MANIFEST).is_file():
         raise FileExistsError(f"{target} exists and is not a bundle; name another folder")
@@ -35,7 +42,10 @@ def write_bundle(
         for name, content in extra.items():
             (staging / name).write_bytes(content)
         (staging / MANIFEST).write_text(json.dumps(manifest.model_dump(), indent=1, ensure_ascii=False) + "\n")
-        (staging / SUMS).write_text(sums(staging))
+        listed = sums(staging)
+        (staging / SUMS).write_text(listed)
+        if private_key:
+            (staging / SIGNATURE).write_bytes(sign(listed.encode(), private_key))
         load_bundle(staging)
         staging.chmod(0o755)
         if target.exists():

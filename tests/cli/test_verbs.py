@@ -77,7 +77,7 @@ def test_info_of_a_missing_bundle(tmp_path):
 def test_info(monkeypatch):
     manifest = types.SimpleNamespace(model_dump=lambda mode: {"name": "made-up"})
     bundle = types.SimpleNamespace(folder="here", hash="abc", manifest=manifest, summary=lambda: "a summary")
-    monkeypatch.setattr("edge_pigment.prior.bundle.load_bundle", lambda path: bundle)
+    monkeypatch.setattr("edge_pigment.prior.bundle.load_bundle", lambda *_: bundle)
     assert typed("info").stdout == "a summary\n"
     assert json.loads(typed("info", "--json").stdout) == {
         "bundle": "here",
