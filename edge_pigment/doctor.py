@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edge_pigment import __version__, hardware
-from edge_pigment.errors import EdgePigmentError
+from edge_pigment.errors import DeviceError, EdgePigmentError
 from edge_pigment.hardware import Driver, DriverError
 
 State = Literal["ok", "absent", "broken"]
@@ -51,9 +51,11 @@ def examine(bundle: Path | None = None) -> list[Finding]:
         ("ONNX Runtime", True, _onnxruntime),
         ("bundle", True, lambda: _bundle(bundle)),
         ("NVIDIA driver", False, _driver),
+        ("GPU", False, _gpu),
         ("TensorRT", False, _tensorrt),
         ("PyCUDA", False, _pycuda),
-        ("engine cache", False, _engines),
+        ("CUDA kernels", False, _cuda_kernels),
+        ("engine cache", False, lambda: _engines(bundle)),
     ]
     return [_safely(*check) for check in checks]
 
@@ -87,7 +89,7 @@ def _kernels() -> Finding:
 def _memory() -> Finding:
     sizes = hardware.memory()
     if sizes is None:
-        return Finding("memory", "absent", "not readable")
+        return Finding("memory", "absent", "not readable", "see that 2 GiB are free")
     total, available = sizes
     found = f"{available / 2**30:.1f} of {total / 2**30:.1f} GiB available"
     if available < LEAST_MEMORY:
@@ -98,7 +100,7 @@ def _memory() -> Finding:
 def _power() -> Finding:
     mode = hardware.power_mode()
     if mode is None:
-        return Finding("power mode", "absent", "not readable here")
+        return Finding("power mode", "absent", "not readable here", "on a Jetson: sudo nvpmodel -q")
     if "powersave" in mode:
         return Finding("power mode", "broken", mode, "sudo cpupower frequency-set -g performance")
     return Finding("power mode", "ok", mode)
@@ -130,30 +132,75 @@ def _driver() -> Finding:
         driver: Driver = hardware.cuda_driver()
     except DriverError as error:
         return Finding("NVIDIA driver", "absent", str(error), "only for GPUs: install NVIDIA's driver")
-    if not driver.gpus:
-        return Finding("NVIDIA driver", "broken", f"CUDA {driver.version}, no GPU seen", "check CUDA_VISIBLE_DEVICES")
-    gpus = "; ".join(f"{g.name}, sm_{g.sm}, {g.memory / 2**30:.0f} GiB" for g in driver.gpus)
-    return Finding("NVIDIA driver", "ok", f"CUDA {driver.version}; {gpus}")
+    release = hardware.driver_release()
+    return Finding("NVIDIA driver", "ok", f"{release or 'release not readable'}, runs CUDA up to {driver.version}")
+
+
+def _gpu() -> Finding:
+    try:
+        gpus = hardware.cuda_driver().gpus
+    except DriverError as error:
+        return Finding("GPU", "absent", str(error), "only for speed: the kernels and the network run on the CPU, too")
+    if not gpus:
+        return Finding("GPU", "broken", "the driver sees none", "check CUDA_VISIBLE_DEVICES, and the card's seat")
+    return Finding("GPU", "ok", "; ".join(f"{g.name}, sm_{g.sm}, {g.memory / 2**30:.0f} GiB" for g in gpus))
 
 
 def _tensorrt() -> Finding:
     if importlib.util.find_spec("tensorrt") is None:
-        return Finding("TensorRT", "absent", "not installed", "only for `edge-pigment build`: pip install tensorrt")
+        mend = "only for `edge-pigment build`; on a Jetson with JetPack (python3-libnvinfer), else pip install tensorrt"
+        return Finding("TensorRT", "absent", "not installed", mend)
     return Finding("TensorRT", "ok", str(importlib.import_module("tensorrt").__version__))
 
 
 def _pycuda() -> Finding:
     try:
-        return Finding("PyCUDA", "ok", version("pycuda"))
+        installed = version("pycuda")
     except PackageNotFoundError:
         return Finding("PyCUDA", "absent", "not installed", "only for CUDA kernels: pip install pycuda")
+    try:
+        importlib.import_module("pycuda.driver")
+    except ImportError as error:
+        why = str(error).splitlines()[0]
+        state: State = "absent" if "libcuda" in why else "broken"
+        mend = "install NVIDIA's driver, or build PyCUDA anew"
+        return Finding("PyCUDA", state, f"{installed} does not load: {why}", mend)
+    return Finding("PyCUDA", "ok", installed)
 
 
-def _engines() -> Finding:
-    from edge_pigment.prior.engine import cache_folder, entries
+def _cuda_kernels() -> Finding:
+    from edge_pigment.physics.cuda import CudaBackend
 
-    folder, found = cache_folder(), entries()
+    wanted = _gpu().state == "ok" and _pycuda().state == "ok"
+    try:
+        backend = CudaBackend()
+        backend.verify()
+    except DeviceError as error:
+        mend = "run --device cpu; update the driver" if wanted else "only for GPUs: see the lines above"
+        return Finding("CUDA kernels", "broken" if wanted else "absent", str(error), mend)
+    return Finding("CUDA kernels", "ok", f"{backend.name}: as the CPU's")
+
+
+def _engines(folder: Path | None) -> Finding:
+    from edge_pigment.prior import engine
+    from edge_pigment.prior.bundle import load_bundle
+
+    place, found = engine.cache_folder(), engine.entries()
     if not found:
-        return Finding("engine cache", "absent", f"no engine in {folder}", "only for TensorRT: edge-pigment build")
-    made = sorted({f"{r['key']['precision']} for TensorRT {r['key']['tensorrt']}, sm_{r['key']['sm']}" for r in found})
-    return Finding("engine cache", "ok", f"{len(found)} in {folder}: {'; '.join(made)}")
+        return Finding("engine cache", "absent", f"no engine in {place}", "only for TensorRT: edge-pigment build")
+    said = f"{len(found)} in {place}: {'; '.join(sorted({engine.words(r['key']) for r in found}))}"
+    try:
+        opened, trt = load_bundle(folder), engine.load_tensorrt()
+        keys = [engine.key_here(opened, f, trt) for f in engine.FLAVOURS if f in opened.manifest.flavours]
+    except EdgePigmentError as error:
+        return Finding("engine cache", "absent", f"{said}; of no use here: {error}", "see the lines above")
+    fitting = []
+    for key in keys:
+        try:
+            engine.find(key)
+            fitting.append(key.precision)
+        except DeviceError:
+            continue
+    if not fitting:
+        return Finding("engine cache", "broken", f"{said}; none fits this machine and bundle", "edge-pigment build")
+    return Finding("engine cache", "ok", f"{said}; of use here: {', '.join(fitting)}")

@@ -96,6 +96,15 @@ def power_mode() -> str | None:
     return f"governor {governor}"
 
 
+def driver_release() -> str | None:
+    """Release of the NVIDIA kernel driver, such as "580.65.06"; None where it is not readable."""
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text().splitlines()[0].split()
+    except (OSError, IndexError):
+        return None
+    return next((w for w in words if w[:1].isdigit() and "." in w), None)
+
+
 def cuda_driver() -> Driver:
     """Ask libcuda, without creating a context.
 

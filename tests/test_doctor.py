@@ -4,6 +4,7 @@ import ctypes
 import json
 import sys
 import types
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,10 @@ from typer.testing import CliRunner
 from edge_pigment import doctor, hardware
 from edge_pigment.cli import app
 from edge_pigment.doctor import Finding, examine, healthy
+from edge_pigment.errors import DeviceError
 from edge_pigment.hardware import DriverError
+from edge_pigment.prior import engine
+from edge_pigment.prior.bundle import load_bundle
 
 
 def by_name(findings):
@@ -27,7 +31,7 @@ def test_this_machine_can_run_a_scan(monkeypatch, tmp_path):
         assert named[needed].state == "ok"
     assert "CPUExecutionProvider" in named["ONNX Runtime"].found
     assert named["engine cache"].state == "absent"
-    assert all(f.mend for f in findings if f.state != "ok" and f.found not in ("not readable", "not readable here"))
+    assert all(f.mend for f in findings if f.state != "ok")
 
 
 def test_none_of_the_optional_packages_is_needed(monkeypatch):
@@ -37,7 +41,59 @@ def test_none_of_the_optional_packages_is_needed(monkeypatch):
     findings = examine()
     assert healthy(findings)
     named = by_name(findings)
-    assert {named[n].state for n in ("TensorRT", "PyCUDA", "NVIDIA driver")} == {"absent"}
+    assert {named[n].state for n in ("TensorRT", "PyCUDA", "NVIDIA driver", "GPU", "CUDA kernels")} == {"absent"}
+    assert all(named[n].mend for n in ("TensorRT", "PyCUDA", "NVIDIA driver", "GPU", "CUDA kernels"))
+
+
+def test_all_that_a_scan_needs_or_could_use_is_looked_at():
+    names = [f.name for f in examine()]
+    assert names == [
+        "edge-pigment", "CPU", "kernels", "memory", "power mode", "ONNX Runtime", "bundle",
+        "NVIDIA driver", "GPU", "TensorRT", "PyCUDA", "CUDA kernels", "engine cache",
+    ]  # fmt: skip
+
+
+THOR = hardware.Driver(13000, (hardware.Gpu("Thor", 110, 2**37),))
+
+
+def test_a_gpu_that_does_not_compute_is_broken(monkeypatch):
+    monkeypatch.setattr(hardware, "cuda_driver", lambda: THOR)
+    monkeypatch.setattr(hardware, "driver_release", lambda: "580.65.06")
+    monkeypatch.setattr(doctor, "version", lambda name: "2026.1")
+    monkeypatch.setitem(sys.modules, "pycuda", types.ModuleType("pycuda"))
+    monkeypatch.setitem(sys.modules, "pycuda.driver", types.ModuleType("pycuda.driver"))
+    monkeypatch.setattr("edge_pigment.physics.cuda.CudaBackend.__init__", raising(DeviceError("no code for it")))
+    named = by_name(examine())
+    assert named["NVIDIA driver"].found == "580.65.06, runs CUDA up to 13.0"
+    assert named["GPU"].found == "Thor, sm_110, 128 GiB"
+    assert (named["PyCUDA"].state, named["PyCUDA"].found) == ("ok", "2026.1")
+    assert (named["CUDA kernels"].state, named["CUDA kernels"].found) == ("broken", "no code for it")
+    assert named["CUDA kernels"].mend
+    monkeypatch.setattr(hardware, "cuda_driver", lambda: hardware.Driver(13000, ()))
+    assert by_name(examine())["GPU"].state == "broken"
+
+
+def test_pycuda_that_does_not_load_says_why(monkeypatch):
+    monkeypatch.setattr(doctor, "version", lambda name: "2026.1")
+    monkeypatch.setitem(sys.modules, "pycuda.driver", None)
+    found = by_name(examine())["PyCUDA"]
+    assert found.state == "broken"
+    assert "2026.1 does not load" in found.found
+
+
+def test_engines_that_fit_and_that_do_not(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGE_PIGMENT_CACHE", str(tmp_path))
+    monkeypatch.setattr(engine, "cuda_driver", lambda: THOR)
+    monkeypatch.setattr(engine, "load_tensorrt", lambda: types.SimpleNamespace(__version__="11.0.0"))
+    key = engine.key_here(load_bundle(), "fp16", engine.load_tensorrt())
+    engine.store(replace(key, tensorrt="10.3.0"), b"plan")
+    found = by_name(examine())["engine cache"]
+    assert (found.state, found.mend) == ("broken", "edge-pigment build")
+    assert "TensorRT 10.3.0" in found.found
+    engine.store(key, b"plan")
+    found = by_name(examine())["engine cache"]
+    assert found.state == "ok"
+    assert found.found.endswith("of use here: fp16")
 
 
 def raising(error):
