@@ -16,6 +16,7 @@ Pointers for others (TensorRT, CuPy, torch) in the same process, all float32 on 
 Work of others must be on `backend.gpu.stream` (its `handle` is a cudaStream_t) or be waited for.
 """
 
+import contextlib
 import struct
 from typing import Final, Self
 
@@ -251,16 +252,22 @@ class CudaBackend:
         fields = {"mode": DIMENSION, "factor": PACKED, **MOMENTS}
         size = slab_size(self.gpu, V, sum(fields.values()), 0, self._memory)
         arena = Arena(self.gpu, size, fields)
+        try:
+            self._moments(arena, mode, factor, out)
+        finally:
+            with contextlib.suppress(DeviceError):
+                arena.free()
+        return out
+
+    def _moments(self, arena: Arena, mode: Array, factor: Array, out: Array) -> None:
         with self.gpu.current():
-            for first, last in slabs(V, size):
+            for first, last in slabs(out.shape[1], arena.capacity):
                 arena.upload("mode", mode, first, last)
                 arena.upload("factor", factor, first, last)
-                pointers = [arena.pointer(name) for name in fields]
+                pointers = [arena.pointer(name) for name in ("mode", "factor", "moments")]
                 self.gpu.launch("moments", last - first, struct.pack("@l3P", last - first, *pointers))
                 arena.download("moments", out, first, last)
             self.gpu.synchronise()
-        arena.free()
-        return out
 
     def verify(self) -> None:
         """Compute a few voxels here and on the CPU.

@@ -105,7 +105,8 @@ def usage(nvcc: Path, module: str, sm: int) -> dict[str, Usage]:
     Raises:
         subprocess.CalledProcessError: nvcc refuses; what it says is in the error's stderr.
     """
-    command: list[str | Path] = [nvcc, *FLAGS, f"-arch=sm_{sm}", "-Xptxas=-v", "-cubin", "-o", os.devnull, KERNELS / f"{module}.cu"]
+    command: list[str | Path] = [nvcc, *FLAGS, f"-arch=sm_{sm}", "-Xptxas=-v", "-cubin", "-o", os.devnull]
+    command.append(KERNELS / f"{module}.cu")
     said = subprocess.run(command, check=True, capture_output=True, text=True).stderr
     found = re.findall(
         r"Compiling entry function '(\w+)'.*?(\d+) bytes stack frame, (\d+) bytes spill stores, "

@@ -44,6 +44,16 @@ def _pycuda(module: str = "driver") -> Any:
         raise DeviceError(text.format(why=why)) from error
 
 
+def _keep(owned: Any) -> None:
+    """Never let PyCUDA destroy this object.
+
+    Of a GPU that has failed, a destructor that cannot make the context current ends the process (an exception leaves
+    it, in C++), also after the CPU has done the work. And a primary context is destroyed as if it were one of its own
+    (cuCtxDetach). The driver cleans up when the process ends.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(owned))
+
+
 class Gpu:
     """One GPU with the kernels loaded. Made by `open_gpu`, once per process.
 
@@ -66,14 +76,15 @@ class Gpu:
             self.sm = 10 * int(major) + int(minor)
             self.integrated = bool(device.get_attribute(self.driver.device_attribute.INTEGRATED))
             self.context = device.retain_primary_context()
-        # Kept until the process ends: PyCUDA would destroy it as a context of its own (cuCtxDetach), and pinned arrays
-        # may live longer than this object.
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.context))
+        _keep(self.context)
         self._pinned: list[Any] = []
         with self.current():
             self.stream = self.driver.Stream()
+            _keep(self.stream)
             self.compiled_here = False
             self._modules = {name: self._load(name) for name in fatbin.MODULES}
+            for module in self._modules.values():
+                _keep(module)
             self._functions = {
                 f"{name}{kind}": module.get_function(f"ep_{name}{kind}")
                 for name, module in self._modules.items()
@@ -107,7 +118,7 @@ class Gpu:
     def _load(self, name: str) -> Any:
         try:
             return self.driver.module_from_buffer(fatbin.path_of(name).read_bytes())
-        except (self.driver.Error, OSError) as error:
+        except (self.driver.Error, OSError, UnicodeDecodeError) as error:  # PyCUDA reads a log
             nvcc = fatbin.find_nvcc()
             if nvcc is None:
                 record = fatbin.record()
@@ -164,6 +175,7 @@ class Gpu:
         except DeviceError:  # a system may allow little or no pinned memory; it is only slower without
             return np.empty(shape, np.float32)
         self._pinned.append(block)
+        _keep(block.base)
         return np.ndarray(shape, np.float32, buffer=block)
 
     def set_protocol(self, module: str, protocol: Array) -> bool:
@@ -204,6 +216,7 @@ class Arena:
         starts = np.concatenate([[0], np.cumsum(sizes)])
         with gpu.current():
             self._memory: Any = gpu.driver.mem_alloc(int(FLOAT * (starts[-1] + extra)) or FLOAT)
+        _keep(self._memory)  # free() gives the memory back
         self._rows = dict(fields)
         base = int(self._memory)
         self._at = {name: base + FLOAT * int(start) for name, start in zip(fields, starts, strict=False)}

@@ -217,7 +217,10 @@ END
 
 // --- modules and launches
 CALL(cuModuleLoadData, CUmodule* module, const void* image) return load(module, image); END
-CALL(cuModuleLoadDataEx, CUmodule* module, const void* image, unsigned, CUjit_option*, void**)
+CALL(cuModuleLoadDataEx, CUmodule* module, const void* image, unsigned count, CUjit_option* options, void** values)
+    for (unsigned i = 0; i < count; ++i)  // the logs are empty
+        if (options[i] == CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES || options[i] == CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES)
+            values[i] = nullptr;
     return load(module, image);
 END
 CALL(cuModuleUnload, CUmodule) END

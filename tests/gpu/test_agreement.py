@@ -1,0 +1,199 @@
+"""The kernels on a GPU against the float64 reference, and against themselves in slabs."""
+
+import numpy as np
+import pytest
+from gpu_device import MARKS, cuda, device, same, standin_library
+from physics_cases import NU, Case, angles, case, protocol
+
+from edge_pigment.acquisition import read_acquisition
+from edge_pigment.adapt import gather
+from edge_pigment.brainmask import brain_mask
+from edge_pigment.noise import estimate_sigma
+from edge_pigment.physics import adaptation, moments, summarise
+from edge_pigment.physics.backend import Backend, Outcome
+from edge_pigment.physics.cuda import CudaBackend
+from edge_pigment.physics.host import HostBackend
+from edge_pigment.prior.bundle import load_bundle
+from edge_pigment.prior.context import ContextSession
+
+pytestmark = MARKS
+
+PROTOCOLS = {
+    "three": protocol(1, (1.0, 3)),
+    "six": protocol(1, (1.0, 6)),
+    "thirty": protocol(3, (1.0, 30)),
+    "shells": protocol(3, (0.7, 10), (2.0, 20), (3.0, 30)),
+}
+LATENT = FA = 1e-4
+V1_DEGREES = 0.1
+ROW = {name: row for row, name in enumerate(moments.COLUMNS)}
+
+
+def judge(got: Outcome, expected: adaptation.Posterior) -> None:
+    """The bars, on every voxel."""
+    maps = moments.moments(expected.mode, expected.factor)
+    assert np.abs(got.mode.T - expected.mode).max() < LATENT
+    assert np.abs(got.moments[ROW["FA"]] - maps[:, ROW["FA"]]).max() < FA
+    assert np.abs(got.moments[ROW["MD"]] - maps[:, ROW["MD"]]).max() < 1e-4
+    axes = slice(ROW["V1x"], ROW["V1z"] + 1)
+    # an axis that is as uncertain as one of an isotropic tensor (54.7 degrees) is none
+    has_axis = (maps[:, ROW["FA"]] > 0.1) & (maps[:, ROW["V1_sd"]] < 50)
+    assert has_axis.any()
+    assert angles(got.moments[axes].T, maps[:, axes])[has_axis].max() < V1_DEGREES
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("snr", [(5, 10), (10, 20), (20, 30)], ids=lambda s: f"SNR {s[0]}-{s[1]}")
+def test_agrees_with_float64_on_simulated_scans(cuda: CudaBackend, name, snr):
+    c = case(2003, *PROTOCOLS[name], snr=snr)
+    expected = summarise.summarise(c.y, c.b, c.bvecs, c.sigma)
+    with cuda.hold(*c.measured()) as scan:
+        found = scan.summarise()
+        np.testing.assert_allclose(found.theta.T, expected.theta, atol=1e-4)
+        np.testing.assert_allclose(found.sd.T, expected.sd, rtol=1e-4)
+        got = scan.adapt(*c.prior())
+    posterior = adaptation.adapt(c.y, c.b, c.bvecs, c.sigma, c.mean, c.factor, NU)
+    judge(got, posterior)
+    np.testing.assert_allclose(got.share.T, posterior.share, atol=1e-3)
+    np.testing.assert_allclose(got.residual, posterior.residual, atol=1e-4)
+
+
+@pytest.mark.parametrize("backend", [lambda: HostBackend(2), CudaBackend], ids=["host", "cuda"])
+@pytest.mark.usefixtures("device")
+def test_agrees_with_float64_on_a_real_scan(shared_data, backend):
+    """With the shipped prior; every eleventh voxel of some slices, as the reference is slow."""
+    path = next((shared_data / "validation").glob("sub-vanderbilt/dwi/*_dwi.nii.gz"))
+    acquisition = read_acquisition(path)
+    mask = brain_mask(acquisition.mean_b0, acquisition.mean_dwi, acquisition.voxel_size)[0] & (acquisition.mean_b0 > 0)
+    middle = mask.shape[2] // 2
+    mask[:, :, : middle - 2] = mask[:, :, middle + 2 :] = False
+    bundle = load_bundle(None)
+    m = gather(acquisition, mask, float(estimate_sigma(acquisition, mask).sigma))
+    summary = HostBackend(2).summarise(m.y, m.b, m.bvecs, m.sigma)
+    mean, factor = ContextSession(bundle, 2).prior(summary, m.mask)
+    some = slice(None, None, 11)
+    y, sigma, mean, factor = (np.ascontiguousarray(a[..., some]) for a in (m.y, m.sigma, mean, factor))
+    expected = adaptation.adapt(y.T, m.b, m.bvecs, sigma, mean.T, factor.T, bundle.manifest.nu)
+    with backend().hold(y, m.b, m.bvecs, sigma) as scan:
+        judge(scan.adapt(mean, factor, bundle.manifest.nu), expected)
+
+
+def spoilt(c: Case) -> Case:
+    """Voxels of zeros, clipped, of growing signal (negative eigenvalues), not finite, negative, absurd, and good."""
+    y = c.y.copy()
+    y[0::10] = 0
+    y[1::10] = 5
+    y[2::10, 1:] = 3 * y[2::10, :1]
+    y[3::10] = np.nan
+    y[4::10, -1] = np.inf
+    y[5::10, 0] = np.nan
+    y[6::10, 2:] = -1
+    y[7::10] = 1e30
+    y[8::10] = 1e-30
+    return c._replace(y=y)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_degenerate_voxels_come_out_as_from_float64(cuda: CudaBackend, name):
+    c = spoilt(case(2000, *PROTOCOLS[name]))
+    with cuda.hold(*c.measured()) as scan:
+        summary, got = scan.summarise(), scan.adapt(*c.prior())
+    for result in (*summary, *got):
+        assert np.isfinite(result).all()
+    expected = adaptation.adapt(c.y, c.b, c.bvecs, c.sigma, c.mean, c.factor, NU)
+    reference = moments.moments(expected.mode, expected.factor)
+    agree = np.abs(got.mode.T - expected.mode).max(-1) < LATENT
+    FA_error = np.abs(got.moments[ROW["FA"]] - reference[:, ROW["FA"]])
+    for kind in (0, 3, 4, 5, 7, 8, 9):
+        assert agree[kind::10].all(), kind
+        assert FA_error[kind::10].max() < FA, kind
+    # What no tensor fits (no attenuation, growth, negative magnitudes) has long and crooked ways down: a few do not end
+    # within the iterations that there are, in float64 either. And the FA of a tensor of next to nothing is not well
+    # determined by it: there the latent agrees, FA to 1e-3.
+    for kind in (1, 2, 6):
+        assert agree[kind::10].mean() > 0.95, kind
+        assert np.median(FA_error[kind::10]) < FA, kind
+        assert np.mean(FA_error[kind::10] < 1e-3) > 0.9, kind
+    for nothing in (slice(3, None, 10), slice(7, None, 10)):  # nothing measured: the prior, and no share of the data
+        np.testing.assert_allclose(got.mode.T[nothing], c.mean[nothing], atol=1e-6)
+        np.testing.assert_allclose(got.share.T[nothing], 0, atol=1e-4)
+        assert (got.residual[nothing] == 0).all()
+
+
+def everything(backend: Backend, c: Case) -> list[np.ndarray]:
+    with backend.hold(*c.measured()) as scan:
+        held = [*scan.summarise(), *scan.adapt(*c.prior())]
+    posterior = backend.adapt(*c.measured(), *c.prior())
+    return [*held, *backend.summarise(*c.measured()), *posterior, backend.moments(posterior.mode, posterior.factor)]
+
+
+@pytest.mark.parametrize("voxels_at_once", [128, 1280, 2560])
+def test_slabs_change_no_bit(cuda: CudaBackend, voxels_at_once):
+    c = case(2601, *PROTOCOLS["six"])
+    # floats of a voxel, and of the protocol
+    memory = 4 * (voxels_at_once * (7 + 1 + 14 + 35 + 39 + 20) + 2000)
+    small = CudaBackend(memory=memory)
+    with small.hold(*c.measured()) as scan:
+        assert not scan.resident
+        assert scan.size <= voxels_at_once + 128
+    same(everything(cuda, c), everything(small, c))
+
+
+@pytest.mark.parametrize("directions", [440, 460, 900])
+def test_a_protocol_that_is_too_long_for_constant_memory_makes_no_difference(cuda: CudaBackend, directions):
+    """16 384 floats hold 453 measurements of the summary and 780 of the adaptation."""
+    c = case(300, *protocol(2, (1.0, directions)))
+    with cuda.hold(*c.measured()) as scan:
+        assert np.abs(scan.summarise().theta - HostBackend(1).summarise(*c.measured()).theta).max() < 1e-4
+        judge(scan.adapt(*c.prior()), adaptation.adapt(c.y, c.b, c.bvecs, c.sigma, c.mean, c.factor, NU))
+
+
+@pytest.mark.parametrize("voxels", [0, 1, 127, 129])
+def test_any_number_of_voxels(cuda: CudaBackend, voxels):
+    c = case(200, *PROTOCOLS["six"])
+    few = c._replace(**{name: getattr(c, name)[:voxels] for name in ("y", "sigma", "mean", "factor", "z")})
+    for whole, part in zip(everything(cuda, c), everything(cuda, few), strict=True):
+        np.testing.assert_array_equal(whole[..., :voxels], part)
+
+
+def test_what_is_held_is_what_single_calls_give(cuda: CudaBackend):
+    c = case(700, *PROTOCOLS["thirty"])
+    theta, sd, mode, residual, distance, share, maps, *single = everything(cuda, c)
+    same((theta, sd, mode, residual, distance, share, maps), (*single[:3], *single[4:8]))
+
+
+def test_pointers_serve_another_library(cuda: CudaBackend):
+    """Summaries stay on the GPU, a prior is written there by someone else, and only the outcome comes back."""
+    c = case(300, *PROTOCOLS["six"])
+    mean, factor, nu = c.prior()
+    with cuda.hold(*c.measured()) as scan:
+        expected = scan.adapt(mean, factor, nu)
+        summary = scan.summarise()
+    with cuda.hold(*c.measured()) as scan:
+        scan.start_summarise()
+        with cuda.gpu.current():
+            driver, stream = cuda.gpu.driver, cuda.gpu.stream
+            theta = np.empty_like(summary.theta)
+            driver.memcpy_dtoh_async(theta, scan.pointer("theta"), stream)
+            driver.memcpy_htod_async(scan.pointer("mean"), mean, stream)
+            driver.memcpy_htod_async(scan.pointer("factor"), factor, stream)
+        found = scan.finish_adapt(nu)
+    np.testing.assert_array_equal(theta, summary.theta)
+    same(found, expected)
+
+
+def test_what_does_not_fit_is_refused(cuda: CudaBackend):
+    c = case(20, *PROTOCOLS["six"])
+    mean, factor, nu = c.prior()
+    with cuda.hold(*c.measured()) as scan:
+        for wrong in (
+            (mean[:, 1:], factor, nu),
+            (mean, factor[1:], nu),
+            (mean, factor, -1.0),
+            (mean * np.nan, factor, nu),
+        ):
+            with pytest.raises(ValueError, match=r"."):
+                scan.adapt(*wrong)
+    y, b, bvecs, sigma = c.measured()
+    with pytest.raises(ValueError, match="sigma"):
+        cuda.summarise(y, b, bvecs, -sigma)
