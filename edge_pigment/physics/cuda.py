@@ -9,14 +9,16 @@ Pointers for others (TensorRT, CuPy, torch) in the same process, all float32 on 
     with backend.hold(y, b, bvecs, sigma) as scan:      # a DeviceScan
         if scan.resident:                               # the whole scan is on the GPU
             scan.start_summarise()                      # asynchronous, on backend.gpu.stream
-            scan.pointer("theta"), scan.pointer("sd")   # (7, V) each
-            ...                                         # write scan.pointer("mean") (7, V), ("factor") (28, V)
+            scan.start_features(where, shape, stack)    # the network's input; or scan.pointer("theta"), ("sd")
+            ...                                         # the network, from `stack` to `mean` and `factor`
+            scan.start_gather(where, shape, mean, factor)
             outcome = scan.finish_adapt(nu)             # waits; only the outcome comes back
 
 Work of others must be on `backend.gpu.stream` (its `handle` is a cudaStream_t) or be waited for.
 """
 
 import contextlib
+import math
 import struct
 from typing import Final, Self
 
@@ -114,9 +116,46 @@ class DeviceScan:
         outcome = self._outcome()
         with self.gpu.current():
             self._adapt(self.V, nu)
+            self._moments(self.V)
             self._download(outcome._asdict(), 0, self.V)
             self.gpu.synchronise()
+        _refuse_marked(outcome.residual)
         return outcome
+
+    def start_adapt(self, nu: float) -> None:
+        """Adapt a resident scan; asynchronous, the posterior stays where it is."""
+        with self.gpu.current():
+            self._adapt(self.V, nu)
+
+    def start_moments(self) -> None:
+        """Integrate the moments of a resident posterior; asynchronous."""
+        with self.gpu.current():
+            self._moments(self.V)
+
+    def start_features(self, where: int, shape: tuple[int, int, int], stack: int) -> None:
+        """Write the network's input of a resident, summarised scan; asynchronous.
+
+        Args:
+            where: device address of (Z, Y, X) int32, the number of each voxel, -1 outside the mask.
+            shape: (Z, Y, X).
+            stack: device address of (Z, 45, Y, X) float32, all of which is written: see `prior.features`.
+        """
+        pointers = [where, *self._pointers("theta", "sd"), stack]
+        with self.gpu.current():
+            self.gpu.launch("features", math.prod(shape), struct.pack("@l3i4P", self.V, *shape, *pointers))
+
+    def start_gather(self, where: int, shape: tuple[int, int, int], mean: int, factor: int) -> None:
+        """Take the network's outputs for some slices as the prior of their voxels; asynchronous.
+
+        Args:
+            where: device address of (B, Y, X) int32, as in `start_features`, of the B slices.
+            shape: (B, Y, X).
+            mean: device address of (B, 7, Y, X) float32.
+            factor: device address of (B, 28, Y, X) float32.
+        """
+        pointers = [where, mean, factor, *self._pointers("mean", "factor")]
+        with self.gpu.current():
+            self.gpu.launch("features_gather", math.prod(shape), struct.pack("@l3i5P", self.V, *shape, *pointers))
 
     def summarise(self) -> Summary:
         """See `backend.Backend.summarise`."""
@@ -132,9 +171,12 @@ class DeviceScan:
 
     def adapt(self, mean: Array, precision_factor: Array, nu: float) -> Outcome:
         """See `backend.Held.adapt`."""
-        mean, factor = checked_prior(mean, precision_factor, nu, self.V)
+        if not 0 < nu < np.inf:
+            raise ValueError(f"nu: {nu}, expected a positive number")
+        mean, factor = checked("mean", mean, (DIMENSION, self.V)), checked("factor", precision_factor, (PACKED, self.V))
         outcome = self._outcome()
         self._adapt_to(mean, factor, nu, outcome._asdict())
+        _refuse_marked(outcome.residual)
         return outcome
 
     def posterior(self, mean: Array, precision_factor: Array, nu: float) -> Posterior:
@@ -167,6 +209,7 @@ class DeviceScan:
                 self._arena.upload("mean", mean, first, last)
                 self._arena.upload("factor", factor, first, last)
                 self._adapt(last - first, nu)
+                self._moments(last - first)
                 self._download(targets, first, last)
             self.gpu.synchronise()
 
@@ -192,8 +235,16 @@ class DeviceScan:
         pointers = [table, *self._pointers("y", "sigma", "mean", "factor", *POSTERIOR)]
         task = struct.pack("@liif10P", voxels, self.N, self.iterations, nu, *pointers)
         self.gpu.launch(kernel, voxels, task)
+
+    def _moments(self, voxels: int) -> None:
         moments = self._pointers("mode", "posterior_factor", "moments")
         self.gpu.launch("moments", voxels, struct.pack("@l3P", voxels, *moments))
+
+
+def _refuse_marked(residual: Array) -> None:
+    """The kernel marks voxels of a prior that is not finite: to look at every prior here would take longer."""
+    if np.isnan(residual).any():
+        raise ValueError("mean or precision_factor: not finite")
 
 
 class CudaBackend:
@@ -283,12 +334,17 @@ class CudaBackend:
         mean = np.repeat(np.array([[0, 0.8, 0.8, 0.8, 0, 0, 0]], np.float32).T, V, axis=1)
         factor = np.zeros((PACKED, V), np.float32)
         factor[[row * (row + 3) // 2 for row in range(DIMENSION)]] = 5
-        ours, theirs = (backend.hold(*scan) for backend in (self, HostBackend(1)))
-        with ours, theirs:
-            results = [
-                {**held.summarise()._asdict(), **held.adapt(mean, factor, 8.0)._asdict()} for held in (ours, theirs)
-            ]
-        for what in ("theta", "sd", "mode", "moments"):
-            error = float(np.max(np.abs(results[0][what] - results[1][what])))
-            if not error < _TOLERANCE:
-                raise DeviceError(texts.CUDA_WRONG.format(what=what, error=error))
+        with self.hold(*scan) as ours, HostBackend(1).hold(*scan) as theirs:
+            _compare(ours.summarise(), theirs.summarise())
+            try:
+                found = ours.adapt(mean, factor, 8.0)
+            except ValueError as error:  # this prior is finite
+                raise DeviceError(texts.CUDA_WRONG.format(what="residual", error=np.nan)) from error
+            _compare(found, theirs.adapt(mean, factor, 8.0))
+
+
+def _compare(ours: Summary | Outcome, theirs: Summary | Outcome) -> None:
+    for what, one, other in zip(ours._fields, ours, theirs, strict=True):
+        error = float(np.max(np.abs(one - other)))
+        if not error < _TOLERANCE:
+            raise DeviceError(texts.CUDA_WRONG.format(what=what, error=error))

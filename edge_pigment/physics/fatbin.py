@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 KERNELS: Final = Path(__file__).with_name("kernels")
 RECORD: Final = KERNELS / "fatbins.json"
-MODULES: Final = ("summarise", "adapt", "moments")
+MODULES: Final = ("summarise", "adapt", "moments", "features")
 ARCHITECTURES: Final = (75, 80, 86, 87, 89, 90, 100, 110, 120)
 """Turing; A100; RTX 30; Orin; RTX 40; H100; B200; Thor; RTX 50. Code for 100 and 120 also runs on 103 and 121."""
 PTX: Final = 120

@@ -33,6 +33,8 @@ PINNED_LEAST: Final = 2**16
 BLOCK: Final = 128
 """Threads of a block, as EP_BLOCK in kernels/thread.cuh."""
 FLOAT: Final = 4
+VARIANTS: Final = {"summarise": ("_long",), "adapt": ("_long",), "features": ("_gather",)}
+"""Kernels of a module besides the one of its name."""
 
 
 def _pycuda(module: str = "driver") -> Any:
@@ -88,7 +90,7 @@ class Gpu:
             self._functions = {
                 f"{name}{kind}": module.get_function(f"ep_{name}{kind}")
                 for name, module in self._modules.items()
-                for kind in (("", "_long") if name in ("summarise", "adapt") else ("",))
+                for kind in ("", *VARIANTS.get(name, ()))
             }
 
     @property

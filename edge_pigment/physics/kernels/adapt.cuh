@@ -193,6 +193,9 @@ EP_FN void adapt_at(const AdaptTask& task, const float* table, long v, int count
     Prior<T> prior;
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) prior.mean[k] = load(task.mean + k * V + v, count);
     EP_UNROLL for (int k = 0; k < PACKED; ++k) prior.L[k] = load(task.factor + k * V + v, count);
+    T mark = T{};  // 0 or, for a prior that is not finite, NaN, which the residual takes over
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) mark += prior.mean[k] - prior.mean[k];
+    EP_UNROLL for (int k = 0; k < PACKED; ++k) mark += prior.L[k] - prior.L[k];
     prepare(prior);
     State<T> at;
     adapt(task.N, table, y, log_sigma, prior, task.nu, task.iterations, tile, at);
@@ -202,7 +205,7 @@ EP_FN void adapt_at(const AdaptTask& task, const float* table, long v, int count
     for (int n = 0; n < task.N; ++n) known += select(y[n] == y[n], all<T>(1.0f), T{});
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) store(task.mode + k * V + v, mode[k], count);
     EP_UNROLL for (int k = 0; k < PACKED; ++k) store(task.posterior_factor + k * V + v, factor[k], count);
-    store(task.residual + v, square_root(at.rss / maximum(known, all<T>(1.0f))), count);
+    store(task.residual + v, square_root(at.rss / maximum(known, all<T>(1.0f))) + mark, count);
     store(task.distance + v, at.distance, count);
     EP_UNROLL for (int k = 0; k < 2; ++k) store(task.share + k * V + v, share[k], count);
 }

@@ -22,3 +22,21 @@ struct MomentsTask {
     const float *mode, *factor;
     float* moments;
 };
+
+// The network's input from summaries and back (prior/features.py): `where` (Z, Y, X) holds a voxel's number, or -1.
+struct FeaturesTask {
+    long V;
+    int Z, Y, X;
+    const int* where;
+    const float *theta, *sd;
+    float* stack;  // (Z, 45, Y, X)
+};
+
+// Slices first..first+Z-1 of the network's outputs, (Z, 7, Y, X) and (Z, 28, Y, X); `where` of those slices.
+struct GatherTask {
+    long V;
+    int Z, Y, X;
+    const int* where;
+    const float *mean_slices, *factor_slices;
+    float *mean, *factor;
+};
