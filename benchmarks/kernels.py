@@ -229,8 +229,13 @@ def measure_scan() -> tuple[str, dict[str, float]]:
 def main(
     output: Annotated[Path | None, typer.Option("--json", help="Write the figures here too.")] = None,
     scan: Annotated[bool, typer.Option(help="Also time a whole scan, all threads, in wall time.")] = True,
+    device: Annotated[str, typer.Option(help="cpu, or cuda: see gpu_kernels.py.")] = "cpu",
 ) -> None:
     """Measure, print, and fail if a kernel does not agree with float64."""
+    if device == "cuda":
+        from gpu_kernels import main as measure_gpu
+
+        raise typer.Exit(measure_gpu(output))
     backend = HostBackend(threads=1)
     rows = measure_model(backend, simulate(MODEL_VOXELS, MEASUREMENTS))
     rows += measure_steps(backend, simulate(STEP_VOXELS, MEASUREMENTS))

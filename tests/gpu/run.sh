@@ -21,6 +21,8 @@ if [ "${1:-}" = --standin ]; then
     tests/gpu/standin/build.sh "$folder" "$python"
     export EDGE_PIGMENT_STANDIN=$folder
     "$python" -m pytest -q tests/gpu "$@"
+    EDGE_PIGMENT_STANDIN_MODULES=$folder EDGE_PIGMENT_KERNELS=edge_pigment/physics/kernels LD_LIBRARY_PATH=$folder \
+        "$python" benchmarks/kernels.py --device cuda
     exit
 fi
 

@@ -8,8 +8,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 kernels=$here/../../../edge_pigment/physics/kernels
 include=${CUDA_ROOT:-${CUDA_HOME:-/usr/local/cuda}}/include
 mkdir -p "$out"
-flags="-std=c++17 -fPIC -shared -Wall"
-for source in "$kernels"/*.cu; do
+flags="-std=c++17 -fPIC -shared -Wall -Wno-unknown-pragmas"
+for source in "$kernels"/*.cu "$here"/../../../benchmarks/ceilings.cu; do
     name=$(basename "$source" .cu)
     # contraction as in nvcc, and no other liberty
     g++ -x c++ $flags -O2 -march=native -ffp-contract=fast -fno-math-errno -fno-trapping-math \

@@ -49,7 +49,7 @@ std::string name_of(const void* image) {
     unsigned magic;
     std::memcpy(&magic, bytes, sizeof magic);
     const char* kernels = std::getenv("EDGE_PIGMENT_KERNELS");
-    for (const char* name : {"summarise", "adapt", "moments", "features"}) {
+    for (const char* name : {"summarise", "adapt", "moments", "features", "ceilings"}) {
         if (magic == 0xBA55ED50 && kernels) {
             const std::string content = read_file(std::string(kernels) + "/" + name + ".fatbin");
             if (!content.empty() && std::memcmp(content.data(), bytes, content.size()) == 0) return name;

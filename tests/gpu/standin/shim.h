@@ -13,6 +13,9 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(threads)
 
+struct float4 {
+    float x, y, z, w;
+};
 struct Index {
     unsigned x, y, z;
 };
