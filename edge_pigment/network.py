@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_pigment import errors as texts
 from edge_pigment.errors import DeviceError, InputError
-from edge_pigment.physics.backend import Array, Backend
+from edge_pigment.physics.backend import Array, Backend, Held, Outcome
 from edge_pigment.physics.cuda import CudaBackend
 from edge_pigment.physics.fallback import FallbackBackend
 from edge_pigment.physics.gpu import open_gpu
@@ -57,6 +60,15 @@ class NetworkWithFallback(Network):
             except DeviceError as error:
                 self.failure = str(error)
         return self._second.run_slices(features)
+
+    def adapt_in_place(self, held: Held, mask: NDArray[np.bool_], nu: float) -> Outcome | None:
+        """See `Network.adapt_in_place`."""
+        if not self.failure:
+            try:
+                return self._first.adapt_in_place(held, mask, nu)
+            except DeviceError as error:
+                self.failure = str(error)
+        return None
 
 
 def open_network(

@@ -92,6 +92,11 @@ class HeldWithFallback:
 
         return self._owner.attempt(again)
 
+    @property
+    def now(self) -> Held:
+        """What holds the scan at present."""
+        return self._held
+
     def summarise(self) -> Summary:
         """See `backend.Held.summarise`."""
         return self._attempt(lambda held: held.summarise())

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_pigment import errors as texts
 from edge_pigment.errors import DeviceError
 from edge_pigment.physics.adaptation import PACKED
-from edge_pigment.physics.backend import Array, Summary
+from edge_pigment.physics.backend import Array, Held, Outcome, Summary
 from edge_pigment.physics.tensor import DIMENSION
 from edge_pigment.prior.bundle import Bundle
 from edge_pigment.prior.features import to_stack, voxel_features, with_neighbours
@@ -73,6 +73,14 @@ class Network:
             if progress:
                 progress(last / len(mask))
         return mean, factor
+
+    def adapt_in_place(self, held: Held, mask: NDArray[np.bool_], nu: float) -> Outcome | None:
+        """Prior and adaptation of a summarised scan without leaving the GPU, if network and scan both lie there.
+
+        Returns:
+            the outcome, or None: then `prior` and `held.adapt` are to do it.
+        """
+        return None
 
     def _window(self, inside: NDArray[np.bool_]) -> tuple[slice, slice]:
         """The part of some slices that their voxels' priors depend on: what lies beyond need not be computed."""

@@ -1,4 +1,7 @@
-"""A TensorRT engine at work, on the stream and in the memory of the CUDA kernels (`physics.gpu`).
+"""A TensorRT engine at work, on the stream and in the memory of the CUDA kernels (`physics.cuda`).
+
+Where a scan lies on the GPU as a whole, summaries and priors stay there: kernels make the network's input and take its
+outputs, and nothing is copied or waited for between the three steps.
 
 Calls are those that TensorRT 10.3 and 11 share: `deserialize_cuda_engine`, `set_input_shape`, `set_tensor_address`,
 `execute_async_v3`.
@@ -7,14 +10,17 @@ Calls are those that TensorRT 10.3 and 11 share: `deserialize_cuda_engine`, `set
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_pigment import errors as texts
 from edge_pigment.errors import DeviceError
 from edge_pigment.physics.adaptation import PACKED
-from edge_pigment.physics.backend import Array
+from edge_pigment.physics.backend import Array, Held, Outcome
+from edge_pigment.physics.cuda import DeviceScan
+from edge_pigment.physics.fallback import HeldWithFallback
 from edge_pigment.physics.gpu import FLOAT, Gpu
 from edge_pigment.physics.tensor import DIMENSION
-from edge_pigment.prior.context import INPUT, OUTPUTS, Network
+from edge_pigment.prior.context import INPUT, OUTPUTS, Network, bounding_box
 from edge_pigment.prior.engine import EngineKey, command, words
 from edge_pigment.prior.features import CHANNELS
 
@@ -50,6 +56,11 @@ class Runner:
             raise DeviceError(self._unfit("there is no memory for its activations"))
         self._largest = tuple(int(n) for n in tuple(self._engine.get_tensor_profile_shape(INPUT, 0))[2])
 
+    @property
+    def most_slices(self) -> int:
+        """That go through the network at once."""
+        return int(self._largest[0])
+
     def _unfit(self, why: str) -> str:
         return texts.ENGINE_UNFIT.format(made=words(self.key), why=why, command=command(self.key.precision))
 
@@ -77,7 +88,7 @@ class Runner:
 
 
 class EngineNetwork(Network):
-    """The context prior in TensorRT, with features and priors that come from and go to the host.
+    """The context prior in TensorRT: between the kernels on the GPU, or from and to the host.
 
     Args:
         runner: the engine.
@@ -108,6 +119,32 @@ class EngineNetwork(Network):
             driver.memcpy_dtoh_async(factor, at_factor, stream)
             self.gpu.synchronise()
         return mean, factor
+
+    def adapt_in_place(self, held: Held, mask: NDArray[np.bool_], nu: float) -> Outcome | None:
+        """See `Network.adapt_in_place`."""
+        scan = held.now if isinstance(held, HeldWithFallback) else held
+        if not (isinstance(scan, DeviceScan) and scan.resident and scan.gpu is self.gpu):
+            return None
+        mask = mask[bounding_box(mask)]
+        where = np.full(mask.shape, -1, np.int32)
+        where[mask] = np.arange(scan.V, dtype=np.int32)
+        Z, Y, X = (int(n) for n in mask.shape)
+        plane, most = Y * X, min(Z, self.runner.most_slices)
+        # the numbers of the voxels, the whole input, and the outputs of as many slices as go through at once
+        sizes = [FLOAT * plane * n for n in (Z, Z * CHANNELS, most * DIMENSION, most * PACKED)]
+        if sum(sizes) - self._bytes > self.gpu.budget():
+            return None
+        with self.gpu.current():
+            numbers = self._room(sum(sizes))
+            stack, mean, factor = (numbers + sum(sizes[:n]) for n in (1, 2, 3))
+            self.gpu.driver.memcpy_htod_async(numbers, where, self.gpu.stream)
+            scan.start_features(numbers, (Z, Y, X), stack)
+            for first in range(0, Z, most):
+                B = min(most, Z - first)
+                features = stack + FLOAT * plane * CHANNELS * first
+                self.runner.infer(features, (B, CHANNELS, Y, X), mean, factor, int(self.gpu.stream.handle))
+                scan.start_gather(numbers + FLOAT * plane * first, (B, Y, X), mean, factor)
+        return scan.finish_adapt(nu)
 
     def _room(self, size: int) -> int:
         """Address of device memory of at least this many bytes, which later calls use again."""

@@ -62,7 +62,8 @@ class StandInGpu:
 class Context:
     """IExecutionContext; `calls` records."""
 
-    def __init__(self, model, change):
+    def __init__(self, model, change, wait):
+        self._wait = wait
         self._session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
         self._change, self._at, self.calls = change, {}, []
 
@@ -83,6 +84,7 @@ class Context:
 
     def execute_async_v3(self, stream):
         self.calls.append(("execute_async_v3", stream))
+        self._wait()
         found = self._session.run(list(OUTPUTS), {INPUT: self._array(INPUT, 45)})
         for name, values in zip(OUTPUTS, found, strict=True):
             self._array(name, values.shape[1])[...] = self._change * values
@@ -94,8 +96,8 @@ class Engine:
 
     names, largest = (INPUT, *OUTPUTS), (16, 45, 320, 320)
 
-    def __init__(self, model, change):
-        self._made = (model, change)
+    def __init__(self, model, change, wait):
+        self._made = (model, change, wait)
         self.num_io_tensors = len(self.names)
 
     def get_tensor_name(self, index):
@@ -109,8 +111,8 @@ class Engine:
         return self.context
 
 
-def stand_in(version="10.3.0", change=1.0, loads=True):
-    """A module with TensorRT's names; `change` scales what its engines compute."""
+def stand_in(version="10.3.0", change=1.0, loads=True, wait=lambda: None):
+    """A module with TensorRT's names; `change` scales what its engines compute, `wait` lets the stream come to them."""
 
     class Logger:
         ERROR = 1
@@ -123,7 +125,7 @@ def stand_in(version="10.3.0", change=1.0, loads=True):
             pass
 
         def deserialize_cuda_engine(self, plan):
-            module.engines.append(Engine(plan[len(MAGIC) :], change) if loads else None)
+            module.engines.append(Engine(plan[len(MAGIC) :], change, wait) if loads else None)
             return module.engines[-1]
 
     class Builder:
