@@ -87,13 +87,9 @@ class DeviceScan:
         fields = _rows({"y": self.N, "sigma": 1}, SUMMARY, PRIOR, POSTERIOR, MOMENTS)
         self.size = slab_size(gpu, self.V, sum(fields.values()), extra, memory)
         self._arena = Arena(gpu, self.size, fields, extra)
-        self._constant = {}
+        self._protocols = np.concatenate([self._protocol, self._table.ravel()])
         with gpu.current():
-            for module, protocol in (("summarise", self._protocol), ("adapt", self._table)):
-                self._constant[module] = gpu.set_protocol(module, protocol)
-            if not all(self._constant.values()):
-                everything = np.concatenate([self._protocol, self._table.ravel()])
-                gpu.driver.memcpy_htod_async(self._arena.extra, everything, gpu.stream)
+            gpu.driver.memcpy_htod_async(self._arena.extra, self._protocols, gpu.stream)
             if self.resident:
                 self._upload_measurements(0, self.V)
 
@@ -225,12 +221,12 @@ class DeviceScan:
         return [self._arena.pointer(name) for name in names]
 
     def _summarise(self, voxels: int) -> None:
-        kernel = "summarise" if self._constant["summarise"] else "summarise_long"
+        kernel = "summarise" if self.gpu.set_protocol("summarise", self._protocol) else "summarise_long"
         pointers = [self._arena.extra, *self._pointers("y", "sigma", "theta", "sd")]
         self.gpu.launch(kernel, voxels, struct.pack("@li5P", voxels, self.N, *pointers))
 
     def _adapt(self, voxels: int, nu: float) -> None:
-        kernel = "adapt" if self._constant["adapt"] else "adapt_long"
+        kernel = "adapt" if self.gpu.set_protocol("adapt", self._table) else "adapt_long"
         table = self._arena.extra + self._protocol.nbytes
         pointers = [table, *self._pointers("y", "sigma", "mean", "factor", *POSTERIOR)]
         task = struct.pack("@liif10P", voxels, self.N, self.iterations, nu, *pointers)

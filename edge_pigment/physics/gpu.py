@@ -80,6 +80,7 @@ class Gpu:
             self.context = device.retain_primary_context()
         _keep(self.context)
         self._pinned: list[Any] = []
+        self._protocols: dict[str, Array] = {}
         with self.current():
             self.stream = self.driver.Stream()
             _keep(self.stream)
@@ -181,11 +182,13 @@ class Gpu:
         return np.ndarray(shape, np.float32, buffer=block)
 
     def set_protocol(self, module: str, protocol: Array) -> bool:
-        """Put a protocol into a module's constant memory; False if it is too long for that."""
+        """Put a protocol into a module's constant memory, if another one is there; False if it is too long for that."""
         pointer, size = self._modules[module].get_global("ep_protocol")
         if protocol.nbytes > size:
             return False
-        self.driver.memcpy_htod_async(pointer, protocol, self.stream)
+        if self._protocols.get(module) is not protocol:
+            self.driver.memcpy_htod_async(pointer, protocol, self.stream)
+            self._protocols[module] = protocol
         return True
 
     def launch(self, kernel: str, voxels: int, task: bytes) -> None:

@@ -5,7 +5,7 @@
 # is not installed, and where there is no libcuda to link with. With STANDIN_FOLDER the stand-in for libcuda that lies
 # there is linked with; a PyCUDA so made runs on a real driver too.
 set -euo pipefail
-python=$1
+case $1 in /*) python=$1 ;; *) python=$PWD/$1 ;; esac
 standin=${2:-}
 "$python" -c 'import pycuda' 2>/dev/null && exit 0
 

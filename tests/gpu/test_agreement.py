@@ -162,6 +162,16 @@ def test_what_is_held_is_what_single_calls_give(cuda: CudaBackend):
     same((theta, sd, mode, residual, distance, share, maps), (*single[:3], *single[4:8]))
 
 
+def test_two_scans_at_once_keep_their_protocols_apart(cuda: CudaBackend):
+    one, other = case(300, *PROTOCOLS["six"]), case(300, *PROTOCOLS["thirty"])
+    expected = [everything(cuda, c)[:7] for c in (one, other)]
+    with cuda.hold(*one.measured()) as first, cuda.hold(*other.measured()) as second:
+        summaries = [scan.summarise() for scan in (first, second)]
+        outcomes = [scan.adapt(*c.prior()) for scan, c in ((first, one), (second, other))]
+    for summary, outcome, alone in zip(summaries, outcomes, expected, strict=True):
+        same((*summary, *outcome), alone)
+
+
 def test_pointers_serve_another_library(cuda: CudaBackend):
     """Summaries stay on the GPU, a prior is written there by someone else, and only the outcome comes back."""
     c = case(300, *PROTOCOLS["six"])
