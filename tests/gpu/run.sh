@@ -11,6 +11,7 @@ if [ ! -x "$python" ]; then
     python3 -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 fi
+case $python in /*) ;; */*) python=$PWD/$python ;; esac
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
