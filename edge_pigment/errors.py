@@ -248,7 +248,8 @@ PROVIDER_MISSING = (
     "onnxruntime-gpu in place of onnxruntime, or leave --network out."
 )
 PROVIDER_FAILED = (
-    "--network {network}: ONNX Runtime's {provider} does not start here; `edge-pigment doctor` says what is missing."
+    "--network {network}: ONNX Runtime's {provider} does not start here ({why}). `edge-pigment doctor` says what is "
+    "missing; --network cpu needs none of it."
 )
 
 # --- TensorRT engines ---------------------------------------------------------------------------------------

@@ -148,9 +148,16 @@ def _open(path: Path, threads: int | None, provider: str) -> ort.InferenceSessio
     # threads that wait by spinning take the cores from the kernels' threads, and gain nothing on whole slices
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # ONNX Runtime adds its CPU provider for what another does not do; that a provider did not start must be told
-    session = ort.InferenceSession(str(path), sess_options=options, providers=[name])
+    try:
+        session = ort.InferenceSession(str(path), sess_options=options, providers=[name])
+    except Exception as error:  # ONNX Runtime raises its own kinds, which have no common base
+        if name == CPU:
+            raise
+        why = str(error).splitlines()[0]
+        raise DeviceError(texts.PROVIDER_FAILED.format(network=provider, provider=name, why=why)) from error
     if session.get_providers()[0] != name:
-        raise DeviceError(texts.PROVIDER_FAILED.format(network=provider, provider=name))
+        why = f"it took {session.get_providers()[0]} in its place"
+        raise DeviceError(texts.PROVIDER_FAILED.format(network=provider, provider=name, why=why))
     return session
 
 

@@ -71,7 +71,14 @@ def test_a_provider_that_does_not_start_is_told(monkeypatch):
 
     monkeypatch.setattr(context.ort, "get_available_providers", lambda: list(context.PROVIDERS.values()))
     monkeypatch.setattr(context.ort, "InferenceSession", Fallen)
-    with pytest.raises(DeviceError, match="CUDAExecutionProvider does not start"):
+    with pytest.raises(DeviceError, match=r"CUDAExecutionProvider does not start here \(it took CPUExecutionProvider"):
+        ContextSession(load_bundle(), provider="ort-cuda")
+
+    def refuse(*arguments, **options):
+        raise RuntimeError("libcublas.so.12 is missing\nmore")
+
+    monkeypatch.setattr(context.ort, "InferenceSession", refuse)
+    with pytest.raises(DeviceError, match=r"does not start here \(libcublas\.so\.12 is missing\)"):
         ContextSession(load_bundle(), provider="ort-cuda")
 
 
