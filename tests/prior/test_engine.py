@@ -1,7 +1,7 @@
 """Engines are found only where they fit, and whatever is wrong with one is told with its mend.
 
-TensorRT itself is a stand-in here that records the calls; tests/export/test_flavours.py has tensorrt-rtx parse and
-build the graphs. No engine is run: that needs a GPU.
+TensorRT itself is a stand-in here that records the calls, save where a test is marked `trt`: those have the real
+tensorrt-rtx parse and build the graphs. No engine is run: that needs a GPU (tests/gpu/test_tensorrt.py).
 """
 
 import types
@@ -85,6 +85,16 @@ def test_building_asks_for_strong_types_and_dynamic_shapes():
 def test_what_tensorrt_refuses_is_told(how):
     with pytest.raises(DeviceError, match=r"TensorRT 10\.3\.0 refuses"):
         serialise(b"onnx", stand_in(**how)[0], Profile())
+
+
+@pytest.mark.trt
+@pytest.mark.parametrize("flavour", engine.FLAVOURS)
+def test_tensorrt_rtx_builds_every_shipped_graph_with_dynamic_shapes(flavour):
+    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="tensorrt-rtx-cu13-bindings is not installed")
+    bundle = load_bundle()
+    if flavour not in bundle.manifest.flavours:
+        pytest.skip(f"the shipped bundle has no {flavour} flavour")
+    assert len(serialise(bundle.model(flavour).read_bytes(), trt, Profile())) > 100_000
 
 
 def test_without_tensorrt_the_mend_is_told(monkeypatch):
