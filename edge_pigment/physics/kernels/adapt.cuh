@@ -24,7 +24,7 @@ constexpr float MIN_PRECISION = 1e-3f, MAX_PRECISION = 1e6f;
 
 template <class T> struct Prior {
     T mean[DIMENSION];
-    T L[PACKED], inverse_diagonal[DIMENSION];  // Λ = L Lᵀ
+    T L[PACKED], inverse_diagonal[DIMENSION];  // Λ = L Lᵀ; of its diagonal only the inverse is used, to spare registers
 };
 
 // Bounds the mean and the factor as they were read.
@@ -150,10 +150,10 @@ EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma,
     for (int iteration = 0; iteration < iterations && !every(done); ++iteration) {
         T step[DIMENSION];
         newton_step(at, step);
+        const T expected = inner(step, at.descent);  // here, so that the step need not be kept in registers
         State<T> trial;
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) trial.zeta[k] = at.zeta[k] + reach * step[k];
         evaluate<Second::EXACT>(n_rows, table, y, log_sigma, prior, nu, scale, tile, trial);
-        const T expected = inner(step, at.descent);
         const T slack = NO_WORSE * at.objective + select(expected < UNRESOLVED, all<T>(UNRESOLVED), T{});
         const auto better = (trial.objective <= at.objective + slack) & !done;  // false for NaN
         done = done | (better & (reach == 1.0f) & (expected < CONVERGED));
@@ -178,7 +178,8 @@ EP_FN void posterior(State<T>& at, const Prior<T>& prior, T (&factor)[PACKED], T
     EP_UNROLL for (int i = 0; i < DIMENSION; ++i)
         EP_UNROLL for (int j = 0; j <= i; ++j) {  // H about z is L H Lᵀ, so its factor is L L_H
             T sum = T{};
-            EP_UNROLL for (int k = j; k <= i; ++k) sum += prior.L[packed(i, k)] * at.H[packed(k, j)];
+            EP_UNROLL for (int k = j; k <= i; ++k)
+                sum += (k < i ? prior.L[packed(i, k)] : 1.0f / prior.inverse_diagonal[i]) * at.H[packed(k, j)];
             factor[packed(i, j)] = sum;
         }
     share[0] = within(DIMENSION - trace, 0.0f, DIMENSION);
