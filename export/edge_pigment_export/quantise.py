@@ -30,6 +30,8 @@ from edge_pigment_export.rounding import round_weights
 SAMPLES = 30_000
 """Voxels of the calibration set that weights are rounded by: many times the 1200 inputs of the largest layer."""
 SCHEMES = ("int8-cpu", "int8-trt")
+SILENT = 0.01
+"""Least range of a channel, of the layer's largest: what is silent in the calibration set may speak in another scan."""
 FLAT, IMAGE = "flat_shape", "image_shape"
 
 
@@ -149,7 +151,7 @@ class Quantiser:
             largest = np.max([s[n] for s in sums], axis=0) if sums else np.zeros_like(y)
             low = np.minimum(low, (y - np.minimum(largest, 0)).min(axis=(0, 2, 3)))
             high = np.maximum(high, np.where(largest < 0, 0, y).max(axis=(0, 2, 3)))
-        step = (high - low) / 255 + 1e-9
+        step = np.maximum(high - low, SILENT * (high - low).max()) / 255
         return step, np.round(-low / step)
 
     def _values(self, tensor: str) -> list[Array]:
@@ -193,12 +195,12 @@ def _run(model: onnx.ModelProto, tensor: str, features: Sequence[Array]) -> list
 
 
 def _steps(inputs: list[Array], relu: bool, cpu: bool) -> NDArray[np.float64]:
-    """Step of each channel: its largest value takes the last level."""
-    high = np.max([x.max(axis=(0, 2, 3)) for x in inputs], axis=0).astype(float)
-    if relu:
-        return np.maximum(high, 0) / (255 if cpu else 127) + 1e-9
-    low = np.min([x.min(axis=(0, 2, 3)) for x in inputs], axis=0)
-    return np.maximum(high, -low) / 127 + 1e-9
+    """Step of each channel: its largest value takes the last level, and one that is silent here has levels, too."""
+    largest = np.max([x.max(axis=(0, 2, 3)) for x in inputs], axis=0).astype(float)
+    if not relu:
+        largest = np.maximum(largest, -np.min([x.min(axis=(0, 2, 3)) for x in inputs], axis=0))
+    largest = np.maximum(largest, SILENT * largest.max())
+    return largest / (255 if relu and cpu else 127)
 
 
 def _quantised(x: Array, step: NDArray[np.float64], zero: int, low: int, high: int) -> Array:
