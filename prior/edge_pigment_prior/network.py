@@ -55,7 +55,7 @@ class Residual(nn.Module):
 class ContextPrior(nn.Module):
     """Features of a neighbourhood -> Gaussian over the latent of the voxel in its middle."""
 
-    def __init__(self, width: int = 48, wide_width: int = 24, depth: int = 4, head: int = 96) -> None:
+    def __init__(self, width: int = 48, wide_width: int = 32, depth: int = 4, head: int = 96) -> None:
         super().__init__()
         self.shape = {"width": width, "wide_width": wide_width, "depth": depth, "head": head}
         self.near = nn.Sequential(MaskedConvolution(width, 3), *(Residual(width, 2) for _ in range(depth)))
@@ -87,6 +87,8 @@ class ContextPrior(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 45, H, W) -> mean μ (B, 7, H, W) and packed lower precision factor L (B, 28, H, W), Λ = L Lᵀ."""
         out = self.head(torch.cat([self.near(features), self.far(features)], dim=1))
+        if out.dtype != torch.float32:  # bfloat16 in training; the exponential below needs its digits
+            out = out.float()
         mean = self.offset + out[:, :DIMENSION]
         factor = out[:, DIMENSION:]
         factor = torch.where(self.is_diagonal, torch.exp(torch.clamp(factor, *LOG_DIAGONAL)), factor)

@@ -17,6 +17,8 @@ from torch.nn import functional
 from edge_pigment.physics.backend import Array, Backend
 from edge_pigment.physics.tensor import from_matrix, latent, quadratic_form, to_matrix
 from edge_pigment.prior.features import to_stack, voxel_features, with_neighbours
+from edge_pigment_prior.changes import insert
+from edge_pigment_prior.receivers import faulty, magnitudes, sigma_field
 from edge_pigment_prior.references import Reference
 from edge_pigment_prior.schemes import DirectionBank, Scheme, random_rotation, random_scheme
 
@@ -33,28 +35,23 @@ SUBSAMPLES = 6
 """Points averaged in each voxel of the new grid, stratified along its thickness."""
 LOG_SCALE_SD = 0.1
 """Diffusivity differs between temperatures, diffusion times and b-values; the prior must not know one scanner's."""
-CHANGED = 0.3
-"""Part of patches with simulated local changes, so that the prior expects that tissue may differ from what it knows."""
-CHANGE_RADIUS = (1.0, 8.0)
-CHANGE_MD = (0.4, 2.5)
-CHANGE_SHAPE = (0.1, 1.2)
-"""Half-axes in voxels, factor of MD, further factor of the tensor's deviation from a sphere."""
-FREE_WATER = 3.0
-"""µm²/ms at body temperature; nothing in a head diffuses faster."""
 CONTRAST = (0.3, 1.4)
 """Factor on log S0: T2 and echo time, and so the contrast of b=0, differ between fields and scanners."""
 LOG_SIGMA_SD = 0.1
 """Error of the σ that the summary is told: no scan's σ is known better."""
+SIGMA_ONE_NUMBER = 0.7
+"""Part of patches whose summary is told one σ, as a run's is, where the noise is uneven."""
 BIAS_SD = 0.15
 """Of each low-order coefficient of the log bias field."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """theta (7, 3, Y, X): log S0 and D in µm²/ms; mask (3, Y, X)."""
+    """theta (7, 3, Y, X): log S0 and D in µm²/ms; mask (3, Y, X); weight in the loss (3, Y, X), 0 outside the mask."""
 
     theta: Array
     mask: NDArray[np.bool_]
+    weight: Array
 
 
 def _own_grid(reference: Reference, rng: np.random.Generator) -> Truth:
@@ -91,7 +88,7 @@ def _turned(theta: Array, mask: NDArray[np.bool_], R: NDArray[np.float64]) -> Tr
     D = to_matrix(theta[1:, mask].T)
     theta = theta * mask
     theta[1:, mask] = from_matrix(R @ D @ R.T).T
-    return Truth(theta, mask)
+    return Truth(theta, mask, mask.astype(np.float32))
 
 
 @cache
@@ -131,25 +128,6 @@ def _new_grid(reference: Reference, rng: np.random.Generator) -> Truth:
     return _turned(theta, mask, R)
 
 
-def _insert_changes(theta: Array, rng: np.random.Generator) -> None:
-    """Change diffusion in place in a few ellipsoids of any size and edge, as disease may: up, down, or in shape."""
-    z, y, x = np.meshgrid(np.arange(3) - 1.0, np.arange(SIZE), np.arange(SIZE), indexing="ij")
-    for _ in range(rng.integers(1, 4)):
-        radius = np.exp(rng.uniform(np.log(CHANGE_RADIUS[0]), np.log(CHANGE_RADIUS[1]), 3))
-        centre = np.array([rng.normal(0, radius[0]), *rng.uniform(0, SIZE, 2)])
-        turn = rng.uniform(0, np.pi)
-        dy, dx = y - centre[1], x - centre[2]
-        along, across = np.cos(turn) * dy + np.sin(turn) * dx, np.cos(turn) * dx - np.sin(turn) * dy
-        r = np.sqrt(((z - centre[0]) / radius[0]) ** 2 + (along / radius[1]) ** 2 + (across / radius[2]) ** 2)
-        inside = np.clip((1 - r) / rng.uniform(0.05, 0.6) + 0.5, 0, 1).astype(np.float32)
-        mean, shape, water = np.exp(rng.uniform(*np.log(CHANGE_MD))), rng.uniform(*CHANGE_SHAPE), rng.normal(0, 0.2)
-        MD = theta[1:4].mean(0)
-        theta[0] += inside * np.float32(water)
-        theta[1:4] -= MD
-        theta[1:] *= 1 + inside * np.float32(shape * mean - 1)
-        theta[1:4] += np.minimum(MD * (1 + inside * np.float32(mean - 1)), np.maximum(MD, FREE_WATER))
-
-
 def draw_truth(reference: Reference, rng: np.random.Generator, changes: bool = True) -> Truth:
     """A patch with at least 5 % of brain in its middle slice; some have simulated local changes of diffusion."""
     for _ in range(20):
@@ -158,24 +136,23 @@ def draw_truth(reference: Reference, rng: np.random.Generator, changes: bool = T
         if truth.mask[1].mean() > 0.05:
             break
     theta = truth.theta.copy()
-    if changes and rng.random() < CHANGED:
-        _insert_changes(theta, rng)
+    weight = insert(theta, rng) if changes else np.ones(truth.mask.shape, np.float32)
     theta[0] *= rng.uniform(*CONTRAST)
     theta[1:] *= np.exp(LOG_SCALE_SD * rng.normal())
     axis = np.linspace(-1, 1, SIZE, dtype=np.float32)
     a, b, c, d, e = BIAS_SD * rng.normal(size=5)
     bias = a * axis[:, None] + b * axis + c * axis[:, None] ** 2 + d * axis**2 + e * axis[:, None] * axis
     theta[0] += bias.astype(np.float32) - np.float32((c + d) / 3)
-    return Truth(theta * truth.mask, truth.mask)
+    return Truth(theta * truth.mask, truth.mask, weight * truth.mask)
 
 
-def simulate(truth: Truth, scheme: Scheme, rng: np.random.Generator) -> Array:
-    """Rician magnitudes of the mask's voxels: (N, V)."""
+def simulate(truth: Truth, scheme: Scheme, sigma: Array, rng: np.random.Generator) -> Array:
+    """Magnitudes of the mask's voxels, (N, V), of a scanner that may have faults; sigma (V,)."""
     theta = truth.theta[:, truth.mask]
-    rows = -scheme.b[:, None] * quadratic_form(scheme.bvecs)
+    played = faulty(scheme, rng)
+    rows = -played.b[:, None] * quadratic_form(played.bvecs)
     S = np.exp(np.clip(theta[0], -4, 4) + rows.astype(np.float32) @ theta[1:])
-    noise = rng.standard_normal((2, *S.shape), np.float32) * np.float32(scheme.sigma)
-    return np.hypot(S + noise[0], noise[1])
+    return magnitudes(S, sigma, truth.mask, rng)
 
 
 def draw_example(
@@ -185,21 +162,23 @@ def draw_example(
     backend: Backend,
     seed: list[int],
     changes: bool = True,
-) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Features (45, Y, X), target latents (7, Y, X) and the target's mask (Y, X) of one patch; seeded."""
+) -> tuple[Array, Array, Array]:
+    """Features (45, Y, X), target latents (7, Y, X) and weights (Y, X), 0 outside the brain, of one patch; seeded."""
     rng = np.random.default_rng(seed)
     truth = draw_truth(references[int(rng.choice(len(references), p=chances))], rng, changes)
     scheme = random_scheme(rng, bank)
-    y = simulate(truth, scheme, rng)
+    sigma = sigma_field(truth.mask, scheme.sigma, rng)
+    y = simulate(truth, scheme, sigma, rng)
+    told = np.full_like(sigma, np.median(sigma)) if rng.random() < SIGMA_ONE_NUMBER else sigma
     summary = backend.summarise(
         y,
         scheme.b.astype(np.float32),
         scheme.bvecs.astype(np.float32),
-        np.full(y.shape[1], scheme.sigma * np.exp(LOG_SIGMA_SD * rng.normal()), np.float32),
+        told * np.float32(np.exp(LOG_SIGMA_SD * rng.normal())),
     )
     features = with_neighbours(to_stack(voxel_features(summary), truth.mask), 1, 2)[0]
     middle = truth.mask[1]
     target = np.zeros((7, SIZE, SIZE), np.float32)
     own = truth.theta[:, 1, middle]
     target[:, middle] = latent(np.exp(np.clip(own[0], -4, 4)), own[1:].T).T
-    return features, target, middle
+    return features, target, truth.weight[1]

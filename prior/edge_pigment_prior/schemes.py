@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 Float = NDArray[np.float64]
 
-COUNTS = (3, 4, 6, 9, 12, 15, 20, 30)
-WEIGHTS = (0.05, 0.05, 0.34, 0.12, 0.14, 0.1, 0.1, 0.1)
+COUNTS = (3, 4, 6, 9, 12, 15, 20, 30, 64)
+WEIGHTS = (0.05, 0.05, 0.32, 0.12, 0.14, 0.1, 0.1, 0.1, 0.02)
 """Chances of the numbers of directions: most for what the toolkit is for, enough of the rest to stay universal."""
 BAD = 0.1
 """Chance of directions that nobody spread."""
 TWO_SHELLS = 0.1
-B_RANGE = (0.5, 2.2)
+B_RANGE = (0.5, 2.5)
 """ms/µm²; half of all protocols have b = 1."""
+MOST_B0 = 8
 SNR_RANGE = (3.0, 50.0)
 """Of b=0 in the median voxel of the brain, log-uniform."""
 
@@ -80,7 +81,7 @@ def direction_bank(seed: int) -> DirectionBank:
 def random_scheme(rng: np.random.Generator, bank: DirectionBank) -> Scheme:
     """A protocol as it might come from any scanner."""
     n = int(rng.choice(COUNTS, p=WEIGHTS))
-    b0s = 1 + int(rng.integers(0, 1 + n // 6))
+    b0s = 1 + int(rng.integers(0, min(1 + n // 6, MOST_B0)))
     b = np.full(n, 1.0 if rng.random() < 0.5 else rng.uniform(*B_RANGE))
     if n >= 9 and rng.random() < TWO_SHELLS:
         b[::2] *= rng.uniform(0.3, 0.8)
