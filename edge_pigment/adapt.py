@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition
+from edge_pigment.interpolation import interleaved_prior
 from edge_pigment.physics.backend import Array, Backend, Outcome, Summary
 from edge_pigment.prior.context import Network
 
@@ -23,7 +24,8 @@ MS_PER_UM2 = 1e-3
 class Measurements:
     """The voxels of the mask as the kernels take them: y (N, V), b (N,) ms/µm², bvecs (N, 3), sigma (V,).
 
-    `scale` is the median b=0 signal in the brain, in the image's unit; mask is (Z, Y, X), the image's transpose.
+    `scale` is the median b=0 signal in the brain, in the image's unit; mask is (Z, Y, X), the image's transpose;
+    `interleave` is the step in slices at which noise is independent (see `interpolation`).
     """
 
     y: Array
@@ -32,10 +34,15 @@ class Measurements:
     sigma: Array
     scale: float
     mask: NDArray[np.bool_]
+    interleave: int = 1
 
 
 def gather(
-    acquisition: Acquisition, mask: NDArray[np.bool_], sigma: float, backend: Backend | None = None
+    acquisition: Acquisition,
+    mask: NDArray[np.bool_],
+    sigma: float,
+    backend: Backend | None = None,
+    interleave: int = 1,
 ) -> Measurements:
     """Collect and scale the measurements of the mask's voxels.
 
@@ -44,6 +51,7 @@ def gather(
         mask: (X, Y, Z).
         sigma: noise sd in the image's unit.
         backend: that will compute with them, in memory that it likes.
+        interleave: as `interpolation.interleave_of` finds it.
     """
     inside = np.ascontiguousarray(mask.T)
     where = np.flatnonzero(inside)
@@ -63,6 +71,7 @@ def gather(
         sigma=np.full(len(where), sigma / scale, np.float32),
         scale=scale,
         mask=inside,
+        interleave=interleave,
     )
 
 
@@ -96,11 +105,11 @@ def adapt(
         summary = held.summarise()
         seconds["summarise"] = time.perf_counter() - t
         t = started("context prior")
-        outcome = context.adapt_in_place(held, m.mask, nu)
+        outcome = context.adapt_in_place(held, m.mask, nu) if m.interleave == 1 else None
         seconds["context prior"] = time.perf_counter() - t  # with the adaptation, where both went on the GPU at once
         if outcome is None:
             told = partial(progress, "context prior") if progress else None
-            mean, factor = context.prior(summary, m.mask, told)
+            mean, factor = interleaved_prior(context, summary, m.mask, m.interleave, told)
             seconds["context prior"] = time.perf_counter() - t
             t = started("adapt")
             outcome = held.adapt(mean, factor, nu)

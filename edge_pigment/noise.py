@@ -153,8 +153,22 @@ def _angular(acquisition: Acquisition, mask: Mask) -> NoiseEstimate | None:
     return NoiseEstimate(float(np.sqrt(total / weight)), "angular residuals", 0)
 
 
-def _spatial(acquisition: Acquisition, mask: Mask, S0: float) -> NoiseEstimate:
-    """The component of least variance between volumes of the Haar details."""
+class DetailBands(NamedTuple):
+    """σ found in the Haar details of slices: finest along i, along j and diagonal; diagonal of twice the size."""
+
+    first: float
+    second: float
+    fine: float
+    coarse: float
+
+
+def detail_bands(acquisition: Acquisition, mask: Mask) -> DetailBands | None:
+    """σ by bands, which are alike where noise is white; None where the image is too small for two levels.
+
+    Args:
+        acquisition: the scan.
+        mask: (X, Y, Z) the brain.
+    """
     weighted = np.flatnonzero(~acquisition.gradients.is_b0)[:MOST_VOLUMES]
     b0 = np.flatnonzero(acquisition.gradients.is_b0)[: max(MOST_VOLUMES - len(weighted), 0)]
     chosen = np.concatenate([b0, weighted])
@@ -167,21 +181,28 @@ def _spatial(acquisition: Acquisition, mask: Mask, S0: float) -> NoiseEstimate:
         volumes, *details = _haar(volumes)
         inside = _blocks(inside)
         if not inside.any():
-            return NoiseEstimate(0.0, "spatial details", 0)
+            return None
         size = 4 ** (level + 1)
         square_of_mean = np.median(volumes[inside].astype(float) ** 2, axis=0) / size
         for detail in details if level == 0 else details[-1:]:
             bands.append(_least_component(detail[inside].astype(float), square_of_mean, size))
-    first, second, fine, coarse = bands
+    return DetailBands(*bands)
+
+
+def _spatial(acquisition: Acquisition, mask: Mask, S0: float) -> NoiseEstimate:
+    """The component of least variance between volumes of the Haar details."""
     method = "spatial details"
-    if not fine > 0:
+    bands = detail_bands(acquisition, mask)
+    if bands is None:
+        return NoiseEstimate(0.0, method, 0)
+    if not bands.fine > 0:
         return NoiseEstimate(float(np.sqrt(np.mean(np.square(bands)))), method, 0)
-    snr2 = (S0 / fine) ** 2
+    snr2 = (S0 / bands.fine) ** 2
     white = np.sqrt((1 + EDGES_FINE * snr2) / (1 + EDGES_COARSE * snr2))
-    if coarse > 0 and fine / coarse < COLOURED * white:
+    if bands.coarse > 0 and bands.fine / bands.coarse < COLOURED * white:
         note = "The image lacks its finest details (interpolated or partial Fourier); σ is summed over bands."
-        return NoiseEstimate(float(np.sqrt(np.mean(np.square([first, second, fine, coarse])))), method, 0, note)
-    return NoiseEstimate(fine, method, 0)
+        return NoiseEstimate(float(np.sqrt(np.mean(np.square(bands)))), method, 0, note)
+    return NoiseEstimate(bands.fine, method, 0)
 
 
 def _least_component(details: Float, square_of_mean: Float, size: int) -> float:

@@ -19,6 +19,7 @@ from edge_pigment.adapt import adapt, gather
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import DeviceError, InputError
 from edge_pigment.gradients import check_convention
+from edge_pigment.interpolation import interleave_of
 from edge_pigment.maps import to_image, voxel_maps
 from edge_pigment.network import NetworkWithFallback, open_network
 from edge_pigment.noise import estimate_sigma
@@ -210,8 +211,9 @@ def run(
     warnings += mask_warnings
     with steps.timed("noise"):
         sigma, sigma_method = _find_sigma(acquisition, mask, options.sigma)
+        interleave = interleave_of(acquisition, mask)
 
-    m = gather(acquisition, mask, sigma, backend)
+    m = gather(acquisition, mask, sigma, backend, interleave)
     adapted = adapt(m, backend, session, nu, steps.tell)
     steps.seconds |= adapted.seconds
     if isinstance(backend, FallbackBackend) and backend.failed_midway:
@@ -234,7 +236,7 @@ def run(
         "Software": {"edge-pigment": __version__, "Python": platform.python_version(), "NumPy": np.__version__},
         "Bundle": {"Name": bundle.manifest.name, "Version": bundle.manifest.version, "SHA256": bundle.hash},
         "Protocol": describe_protocol(acquisition),
-        "Noise": {"Sigma": sigma, "SNRb0": m.scale / sigma, "Method": sigma_method},
+        "Noise": {"Sigma": sigma, "SNRb0": m.scale / sigma, "Method": sigma_method, "IndependentAtVoxels": interleave},
         "MaskVoxels": int(mask.sum()),
         "MaskFrom": "brain_mask" if options.mask is None else str(options.mask),
         "Novel": float(np.mean(voxels["novelty"] > NOVEL)),
