@@ -55,6 +55,30 @@ def train(
 
 
 @app.command()
+def ablate(
+    data: Annotated[Path, typer.Argument(help="Folder of scans to train on, in BIDS layout.")],
+    unseen: Annotated[Path, typer.Argument(help="Folder of scans to judge by.")],
+    run: Annotated[Path, typer.Option(help="Folder of the trainings; those that are there are not repeated.")],
+    output: Annotated[Path, typer.Option(help="Markdown table to write.")] = Path("ablations.md"),
+    steps: Annotated[int, typer.Option(help="Optimiser steps of each variant.")] = 800,
+    snr: Annotated[float, typer.Option(help="Of the simulated scans that are judged.")] = 10.0,
+    only: Annotated[list[str] | None, typer.Option(help="Train only on scans whose name contains this.")] = None,
+    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
+) -> None:
+    """Train and judge what differs from the shipped prior in one thing each."""
+    import torch
+
+    from edge_pigment_prior.ablate import ablate as ablate_runs
+    from edge_pigment_prior.ablate import table
+
+    torch.set_num_threads(threads)
+    scans = [s for s in find_scans(data) if not only or any(part in s.name for part in only)]
+    train_on, judge_by = references(scans, run / "references"), references(find_scans(unseen), run / "unseen")
+    rows = ablate_runs(train_on, judge_by, run, Settings(steps=steps), snr, tell=lambda row: typer.echo(str(row)))
+    output.write_text(table(rows))
+
+
+@app.command()
 def plot(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     output: Annotated[Path, typer.Option(help="PNG to write.")] = Path("training.png"),

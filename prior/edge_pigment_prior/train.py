@@ -104,6 +104,7 @@ def train(
     workers: int = 1,
     progress: bool = True,
     start: Path | None = None,
+    kind: type[ContextPrior] = ContextPrior,
 ) -> ContextPrior:
     """Train, or go on with, a run.
 
@@ -114,6 +115,7 @@ def train(
         device: of torch.
         workers: processes that make patches.
         progress: whether to print.
+        kind: class of the network.
         start: checkpoint whose averaged weights a new run starts from; its hash is in `settings.start`.
 
     Returns:
@@ -125,7 +127,7 @@ def train(
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     shape = {k: getattr(settings, k) for k in ("width", "wide_width", "depth", "head")}
-    model, average = ContextPrior(**shape).to(device), ContextPrior(**shape).to(device)
+    model, average = kind(**shape).to(device), kind(**shape).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on CPUs
     if start is not None:
         model.load_state_dict(load_network(start)[0].state_dict())
