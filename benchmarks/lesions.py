@@ -2,12 +2,14 @@
 
     python benchmarks/lesions.py BIDS_FOLDER --only hcplike
 
-Each lesion is a ball in white or grey matter whose tensor is scaled; the same scan with the same noise, without the
-lesion, is subtracted. WLS has, but for noise, all of the contrast; what a prior takes away is shrinkage.
+Each lesion is a ball in white or grey matter whose tensor is changed; the same scan with the same noise, without the
+lesion, is subtracted, so that little of the noise is left. WLS has all of the contrast; what a prior takes away is
+shrinkage.
 """
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,25 +18,50 @@ import typer
 
 from accuracy import Cell, simulate
 from edge_pigment.acquisition import read_acquisition
+from edge_pigment.physics.moments import fractional_anisotropy
+from edge_pigment.physics.tensor import to_matrix
+from edge_pigment.trust import NOVEL
 from edge_pigment_prior.references import Reference, find_scans, fit_reference
-from methods import METHODS
+from methods import METHODS, Estimate, Scan
 
-FACTORS = {"MD x0.5": 0.5, "MD x0.7": 0.7, "MD x1.3": 1.3, "MD x1.6": 1.6, "MD x2.2": 2.2}
-DIAMETERS = (1, 3, 5, 9)
+Array = np.ndarray[Any, Any]
+
+@dataclass(frozen=True)
+class Lesion:
+    """Factors of MD and of the tensor's deviation from a sphere; fall of log S0; the map that shows it."""
+
+    name: str
+    mean: float = 1.0
+    shape: float = 1.0
+    dropout: float = 0.0
+    map: str = "md"
+
+
+LESIONS = (
+    Lesion("MD x0.5", 0.5),
+    Lesion("MD x0.7", 0.7),
+    Lesion("MD x1.3", 1.3),
+    Lesion("MD x1.6", 1.6),
+    Lesion("MD x2.2", 2.2),
+    Lesion("FA lowered", shape=0.4, map="fa"),
+    Lesion("FA raised", shape=1.3, map="fa"),
+    Lesion("MD x0.7, S0 / 2.7", 0.7, dropout=1.0),
+)
+DIAMETERS = (1, 3, 5, 12)
 """In voxels."""
 TISSUE_MD = (0.5, 1.1)
 """µm²/ms; lesions are centred where the tissue is neither fluid nor empty."""
-LESIONS = 24
+MOST = 24
 
 
-def balls(reference: Reference, diameter: int, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+def balls(reference: Reference, diameter: int, rng: np.random.Generator) -> Array:
     """(Z, Y, X) true inside balls of a diameter, apart from each other, in tissue."""
     md = reference.theta[1:4].mean(0)
     tissue = reference.mask & (md > TISSUE_MD[0]) & (md < TISSUE_MD[1])
     grid = np.indices(tissue.shape)
     found = np.zeros(tissue.shape, bool)
     near = ~tissue
-    for _ in range(LESIONS):
+    for _ in range(MOST):
         free = np.argwhere(~near)
         if not len(free):
             break
@@ -60,25 +87,58 @@ def main(
         if only not in name:
             continue
         reference = fit_reference(read_acquisition(path), name)
+        brain = reference.mask.T
         for cell in (Cell(6, 1, 10), Cell(6, 1, 20)):
-            healthy = ours(simulate(reference, cell, 0), reference.mask.T)
+            healthy = ours(simulate(reference, cell, 0), brain)
+            assert healthy.novelty is not None
+            flagged = float(np.mean(healthy.novelty[brain] > NOVEL))
+            print(f"| {name} | {cell.name} | none | | | flagged {100 * flagged:.2f} % |", flush=True)
+            rows.append({"scan": name, "protocol": cell.name, "lesion": "none", "flagged": flagged})
             for diameter in DIAMETERS:
-                lesion = balls(reference, diameter, np.random.default_rng(diameter))
-                for label, factor in FACTORS.items():
-                    theta = reference.theta.copy()
-                    theta[1:, lesion] *= factor
-                    ill = ours(simulate(replace(reference, theta=theta), cell, 0), reference.mask.T)
-                    where = lesion.T
-                    true = (factor - 1) * reference.theta[1:4].mean(0).T[where]
-                    left = float((ill.md - healthy.md)[where].sum() / true.sum())
-                    assert ill.novelty is not None
-                    calm = np.sort(ill.novelty[reference.mask.T & ~where])
-                    auc = float(np.searchsorted(calm, ill.novelty[where]).mean() / len(calm))
-                    row = {"scan": name, "protocol": cell.name, "lesion": label, "diameter": diameter}
+                ball = balls(reference, diameter, np.random.default_rng(diameter))
+                for lesion in LESIONS:
+                    row = {"scan": name, "protocol": cell.name, "lesion": lesion.name, "diameter": diameter}
+                    left, auc = judge(ours, reference, cell, healthy, ball, lesion)
                     rows.append(row | {"contrast": left, "novelty_auc": auc})
-                    print(f"| {name} | {cell.name} | {label} | {diameter} | {left:.2f} | {auc:.2f} |", flush=True)
+                    print(f"| {name} | {cell.name} | {lesion.name} | {diameter} | {left:.2f} | {auc:.2f} |", flush=True)
     if output:
         output.write_text(json.dumps(rows, indent=1))
+
+
+def judge(
+    ours: Callable[[Scan, Array], Estimate],
+    reference: Reference,
+    cell: Cell,
+    healthy: Estimate,
+    ball: Array,
+    lesion: Lesion,
+) -> tuple[float, float]:
+    """Share of the inserted contrast that is left, and the area under novelty's ROC against the voxels outside."""
+    theta = reference.theta.copy()
+    part = theta[:, ball]
+    MD = part[1:4].mean(0)
+    part[1:4] -= MD
+    part[1:] *= lesion.shape * lesion.mean
+    part[1:4] += lesion.mean * MD
+    part[0] -= lesion.dropout
+    theta[:, ball] = part
+    brain, where = reference.mask.T, ball.T
+    ill = ours(simulate(replace(reference, theta=theta), cell, 0), brain)
+    if lesion.map == "md":
+        true = (lesion.mean - 1) * MD
+        found = (ill.md - healthy.md)[where]
+    else:
+        true = fa_of(theta[:, ball]) - fa_of(reference.theta[:, ball])
+        found = (ill.fa - healthy.fa)[where]
+    assert ill.novelty is not None
+    calm = np.sort(ill.novelty[brain & ~where])
+    auc = np.searchsorted(calm, ill.novelty[where]).mean() / len(calm)
+    return float(found.sum() / true.sum()), float(auc)
+
+
+def fa_of(theta: Array) -> Array:
+    """FA of theta (7, V)."""
+    return fractional_anisotropy(np.linalg.eigvalsh(to_matrix(theta[1:].T.astype(float))))
 
 
 if __name__ == "__main__":
