@@ -23,13 +23,9 @@ from edge_pigment.acquisition import read_acquisition
 from edge_pigment.physics.tensor import quadratic_form, to_matrix
 from edge_pigment_prior.references import Reference, find_scans, fit_reference
 from methods import METHODS, Estimate, Scan, from_tensors, spread_directions, subset_directions
+from scores import biases, bootstrap, figure, intervals, judge, main_rows, markdown, tenfold
 
 Array = np.ndarray[Any, Any]
-WHITE_FA = 0.3
-"""Above, a voxel counts as white matter with a direction worth judging."""
-GREY_FA, GREY_MD = 0.2, (0.6, 1.1)
-"""Below this FA and within this MD (µm²/ms), a voxel counts as grey matter."""
-NORMAL_90 = 1.6449
 REAL = "real 6+1 vs rest"
 
 
@@ -48,7 +44,8 @@ class Cell:
         return f"{self.directions}+{self.b0s}, SNR {self.snr:g}"
 
 
-CELLS = (Cell(6, 1, 5), Cell(6, 1, 10), Cell(6, 1, 20), Cell(30, 3, 20))
+FEW, MANY = Cell(6, 1, 10), Cell(60, 6, 10)
+CELLS = (Cell(6, 1, 5), FEW, Cell(6, 1, 20), Cell(30, 3, 20), MANY)
 
 
 def simulate(reference: Reference, cell: Cell, seed: int) -> Scan:
@@ -64,59 +61,6 @@ def simulate(reference: Reference, cell: Cell, seed: int) -> Scan:
     signal = np.zeros((len(bvals), *reference.mask.shape), np.float32)
     signal[:, reference.mask] = y
     return Scan(signal.T, bvals, bvecs, reference.mask.T, sigma, np.array(reference.voxel_size))
-
-
-def judge(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, float]:
-    """Errors inside `where` (X, Y, Z)."""
-    fa, md = truth.fa[where], truth.md[where]
-    white, grey = fa > WHITE_FA, (fa < GREY_FA) & (md > GREY_MD[0]) & (md < GREY_MD[1])
-    d_fa, d_md = estimate.fa[where] - fa, estimate.md[where] - md
-    cosine = np.abs(np.sum(estimate.v1[where] * truth.v1[where], axis=-1))[white]
-    row = {
-        "FA_MAE": np.abs(d_fa).mean(),
-        "MD_MAE": np.abs(d_md).mean(),
-        "V1_median_deg": np.degrees(np.median(np.arccos(np.clip(cosine, 0, 1)))),
-        "FA_bias_grey": d_fa[grey].mean(),
-        "FA_bias_white": d_fa[white].mean(),
-    }
-    if estimate.fa_sd is not None and estimate.md_sd is not None:
-        row["FA_cover_90"] = np.mean(np.abs(d_fa) < NORMAL_90 * estimate.fa_sd[where])
-        row["MD_cover_90"] = np.mean(np.abs(d_md) < NORMAL_90 * estimate.md_sd[where])
-    return {k: float(v) for k, v in row.items()}
-
-
-def bootstrap(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean of each measure over the scans, with the 95 % percentile interval of 1000 resamplings of the scans."""
-    rng = np.random.default_rng(0)
-    out = []
-    for cell in dict.fromkeys(r["cell"] for r in rows):
-        wls = {r["scan"]: r for r in rows if r["cell"] == cell and r["method"] == "WLS"}
-        for method in dict.fromkeys(r["method"] for r in rows):
-            group = [r for r in rows if r["cell"] == cell and r["method"] == method]
-            line: dict[str, Any] = {"cell": cell, "method": method}
-            for key in [k for k in (group[0] if group else {}) if k not in ("scan", "cell", "method")]:
-                values = np.array([r[key] for r in group])
-                line[key] = float(values.mean())
-                resampled = values[rng.integers(0, len(values), (1000, len(values)))].mean(1)
-                line[f"{key}_95"] = [float(v) for v in np.quantile(resampled, [0.025, 0.975])]
-            for key in ("FA_MAE", "MD_MAE", "V1_median_deg"):
-                if group and wls:
-                    line[f"{key}/WLS"] = float(np.mean([r[key] / wls[r["scan"]][key] for r in group]))
-            if group:
-                out.append(line)
-    return out
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The table as a person reads it."""
-    keys = ["FA_MAE", "FA_MAE/WLS", "MD_MAE", "MD_MAE/WLS", "V1_median_deg", "V1_median_deg/WLS", "FA_bias_grey",
-            "FA_bias_white", "FA_cover_90", "MD_cover_90"]  # fmt: skip
-    head = "| protocol | method | " + " | ".join(k.replace("_", " ") for k in keys) + " |"
-    lines = [head, "|" + "---|" * (len(keys) + 2)]
-    for r in rows:
-        cells = [f"{r[k]:.3f}" if k in r else "" for k in keys]
-        lines.append(f"| {r['cell']} | {r['method']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def slab(mask: Array, slices: int) -> Array:
@@ -137,7 +81,7 @@ def wls_truth(scan: Scan, where: Array) -> Estimate:
 
 def main(
     data: Annotated[Path, typer.Argument(help="BIDS folder of scans to take references from.")],
-    output: Annotated[Path, typer.Option(help="Folder for accuracy.json and accuracy.md.")] = Path("accuracy"),
+    output: Annotated[Path, typer.Option(help="Folder for accuracy.json, .md and .png.")] = Path("accuracy"),
     methods: Annotated[str, typer.Option(help="Comma-separated.")] = "WLS,edge-pigment",
     slices: Annotated[int, typer.Option(help="Middle slices that are judged.")] = 12,
     bundle: Annotated[Path | None, typer.Option(help="Bundle; the shipped one by default.")] = None,
@@ -170,9 +114,11 @@ def main(
                 typer.echo(f"  {cell_name:16} {method:14} " + "  ".join(f"{k} {v:.3f}" for k, v in figures.items()))
     summary = bootstrap(rows)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "accuracy.json").write_text(json.dumps({"rows": summary, "scans": rows}, indent=1))
-    (output / "accuracy.md").write_text(markdown(summary) + "\n")
-    typer.echo(markdown(summary))
+    (output / "accuracy.json").write_text(json.dumps({"rows": main_rows(summary), "all": summary, "scans": rows}))
+    parts = [markdown(summary), tenfold(summary, FEW.name, MANY.name), intervals(summary), biases(summary)]
+    (output / "accuracy.md").write_text("\n\n".join(part for part in parts if part) + "\n")
+    figure(summary, output / "accuracy.png")
+    typer.echo("\n\n".join(parts[:2]))
 
 
 if __name__ == "__main__":

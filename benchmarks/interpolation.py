@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from accuracy import NORMAL_90, Cell
+from accuracy import Cell
 from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.adapt import adapt, gather
 from edge_pigment.gradients import GradientTable
@@ -27,6 +27,7 @@ from edge_pigment.prior.bundle import load_bundle
 from edge_pigment.prior.context import ContextSession
 from edge_pigment_prior.references import Reference, find_scans, fit_reference
 from methods import spread_directions
+from scores import NORMAL_90
 
 Array = np.ndarray[Any, Any]
 FACTORS = (1.0, 4 / 3, 1.5, 2.0)

@@ -54,6 +54,8 @@ class Estimate:
     fa_sd: Array | None = None
     md_sd: Array | None = None
     novelty: Array | None = None
+    v1_sd: Array | None = None
+    """Degrees."""
 
 
 def from_tensors(values: Array, vectors: Array) -> Estimate:
@@ -127,9 +129,9 @@ def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
         measurements = gather(acquisition, scan.mask, scan.sigma)
         outcome = adapt(measurements, backend, session, opened.manifest.nu).outcome
         maps = voxel_maps(outcome, measurements.scale, opened.manifest.nu)
-        names = ("FA", "MD", "V1", "FA_sd", "MD_sd", "novelty")
-        fa, md, v1, fa_sd, md_sd, novel = (to_image(maps[name], measurements.mask) for name in names)
-        return Estimate(fa, md * 1000, v1, fa_sd, md_sd * 1000, novel)
+        names = ("FA", "MD", "V1", "FA_sd", "MD_sd", "novelty", "V1_sd")
+        fa, md, v1, fa_sd, md_sd, novel, v1_sd = (to_image(maps[name], measurements.mask) for name in names)
+        return Estimate(fa, md * 1000, v1, fa_sd, md_sd * 1000, novel, v1_sd)
 
     return estimate
 
