@@ -141,8 +141,8 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
             x = [cells.index(r["cell"]) + 0.8 * (number + 0.5) / len(methods) - 0.4 for r in chosen]
             ends = [[abs(r[key] - r[f"{key}_95"][side]) for r in chosen] for side in (0, 1)]
             ax.errorbar(x, [r[key] for r in chosen], ends, fmt="o", ms=4, capsize=2, label=method)
-        ax.set(title=title, yscale="log")
-        ax.set_xticks(range(len(cells)), [c.replace(", ", "\n") for c in cells], fontsize=7)
+        ax.set(title=title, ylim=(0, None))
+        ax.set_xticks(range(len(cells)), [c.replace(", ", "\n").replace(" vs", "\nvs") for c in cells], fontsize=7)
         ax.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
     axes[3].plot([50, 95], [50, 95], color="0.6", lw=1)
