@@ -218,6 +218,10 @@ VOLUMES_SWAPPED = (
     "Volumes {pairs} seem to be exchanged: the scan makes more sense the other way round (by {lead:.0f} standard "
     "errors). FA and directions are wrong; check the order of volumes against .bvec."
 )
+SWAPPED_OR_MOVED = (
+    "Volumes {pairs} look exchanged, too (by {lead:.0f} standard errors); motion alone may make them look so. Check "
+    "the order of volumes against .bvec."
+)
 MOVED = (
     "The head moved, or the image was shifted by eddy currents, by {mm:.1f} mm ({degrees:.1f} degrees) between volumes "
     "(volume {volumes})."

@@ -75,7 +75,7 @@ class Quality:
                 "Outliers": list(self.levels.outliers),
                 "LogLevel": _rounded(self.levels.gain),
                 "ResidualZ": _rounded(self.residual),
-                "Exchanged": [list(pair) for pair in self.swap.pairs] if self.swap.found else [],
+                "Exchanged": [list(pair) for pair in self.swap.pairs] if self.swap.told else [],
                 "ExchangeLeadInStandardErrors": round(self.swap.lead, 1),
                 "ExchangeUndecidable": self.swap.undecidable,
             },
@@ -122,10 +122,12 @@ def assess(
     sigma = float(m.sigma[0])
     levels = measure_levels(m.y, m.mask, table, sigma)
     motion = measure_motion(acquisition, mask, levels.outliers)
-    if levels.outliers or motion.span > REPEAT_MM:
-        swap = Swap((), 0.0, "volumes differ in brightness or place")
+    if levels.outliers:
+        swap = Swap((), 0.0, "volumes differ in brightness")
     else:
         swap = find_swap(m.y, theta[1:], m.mask, table, sigma)
+        if motion.span > REPEAT_MM and swap.found:
+            swap = swap._replace(undecidable="the head moved, which looks alike")
     kept = np.setdiff1d(np.arange(len(table)), levels.outliers)
     left = table.subset(kept)
     ml = float(mask.sum() * np.prod(acquisition.voxel_size) / 1000)

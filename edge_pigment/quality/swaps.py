@@ -52,8 +52,13 @@ class Swap(NamedTuple):
 
     @property
     def found(self) -> bool:
-        """Whether a pair seems to be exchanged."""
+        """Whether a pair seems to be exchanged, or something that looks alike happened."""
         return bool(self.pairs) and self.lead > SURE
+
+    @property
+    def told(self) -> bool:
+        """Whether a pair seems to be exchanged, and nothing else explains it."""
+        return self.found and not self.undecidable
 
 
 def find_swap(y: Array, D: Array, mask: NDArray[np.bool_], table: GradientTable, sigma: float) -> Swap:

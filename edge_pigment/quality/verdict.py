@@ -53,7 +53,8 @@ def judge(quality: "Quality") -> Verdict:
         (repeat if many and kept <= 6 else care).append(text)
     if q.swap.found:
         pairs = " or ".join(f"{first} and {second}" for first, second in q.swap.pairs)
-        care.append(texts.VOLUMES_SWAPPED.format(pairs=pairs, lead=q.swap.lead))
+        text = texts.SWAPPED_OR_MOVED if q.swap.undecidable else texts.VOLUMES_SWAPPED
+        care.append(text.format(pairs=pairs, lead=q.swap.lead))
     if q.motion.largest > WARN_MM:
         moved = [n for n, d in enumerate(q.motion.displacement) if d > WARN_MM]
         text = texts.MOVED.format(mm=q.motion.span, degrees=q.rotation, volumes=listed(moved))

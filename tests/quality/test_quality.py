@@ -90,7 +90,20 @@ def test_a_head_that_moved_is_told_in_mm(scan):
     assert quality.motion.span == pytest.approx(6, abs=1.5)
     assert quality.verdict.level == REPEAT
     assert "moved" in quality.verdict.reasons[0]
-    assert not quality.swap.found
+    assert not quality.swap.told
+    assert quality.as_dict()["Volumes"]["Exchanged"] == []
+
+
+def test_exchanged_volumes_of_a_head_that_moved_are_told_as_a_doubt(scan):
+    signal = scan[0].signal.copy(order="F")
+    signal[..., [1, 4]] = signal[..., [4, 1]]
+    signal[..., -1] = np.roll(signal[..., -1], 2, axis=0)
+    quality = look(scan, signal)
+    assert quality.verdict.level == REPEAT
+    assert "moved" in quality.verdict.reasons[0]
+    if quality.swap.found:
+        assert any("motion alone may" in reason for reason in quality.verdict.reasons)
+        assert not quality.swap.told
 
 
 def test_a_doubtful_frame_is_a_reason_but_not_told_twice(scan):
