@@ -26,6 +26,7 @@ def train(
     depth: Annotated[int, typer.Option(help="Residual blocks of the near branch.")] = DEFAULT.depth,
     head: Annotated[int, typer.Option(help="Channels of the head.")] = DEFAULT.head,
     changes: Annotated[bool, typer.Option(help="Simulate local changes, as lesions make.")] = DEFAULT.changes,
+    anisotropic: Annotated[float, typer.Option(help="A voxel weighs exp(this x FA).")] = DEFAULT.anisotropic,
     bf16: Annotated[bool, typer.Option(help="Convolve in bfloat16; slow on old CPUs.")] = DEFAULT.bf16,
     start: Annotated[Path | None, typer.Option(help="Run whose weights to start from.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Use only scans whose name contains this.")] = None,
@@ -50,7 +51,8 @@ def train(
         typer.echo(f"{reference.name}: {int(reference.mask.sum())} voxels, SNR {1 / reference.sigma:.1f}")
     checkpoint = start / CHECKPOINT if start else None
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint else ""
-    settings = Settings(steps, batch, learning_rate, nu, seed, width, wide_width, depth, head, changes, bf16, digest)
+    shape = (width, wide_width, depth, head)
+    settings = Settings(steps, batch, learning_rate, nu, seed, *shape, changes, anisotropic, bf16, digest)
     train_run(fitted, run, settings, device, workers, start=checkpoint)
 
 

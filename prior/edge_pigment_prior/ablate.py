@@ -80,6 +80,7 @@ VARIANTS = (
     Variant("two residual blocks fewer", {"depth": 2}),
     Variant("two residual blocks more", {"depth": 6}),
     Variant("no simulated changes", {"changes": False}),
+    Variant("all voxels weigh alike", {"anisotropic": 0.0}),
     Variant("float32", {"bf16": False}),
     Variant("half the learning rate", {"learning_rate": 1e-3}),
     Variant("twice the learning rate", {"learning_rate": 4e-3}),

@@ -34,6 +34,12 @@ FIELD_SD = 0.25
 """Of the logarithms of the factors of MD and of the deviation from a sphere."""
 FIELD_GRID = (2, 20)
 """Random values along a patch's side, interpolated between."""
+FLUID = 0.5
+"""Part of patches in which what diffuses fast diffuses faster still: a reference of b = 2000 s/mm² has lost the signal
+of water, and finds 1.6 µm²/ms where one of 1000 finds 2.5 (95th percentile of the heads trained on)."""
+FLUID_POWER = (0.0, 0.8)
+TISSUE_MD = 0.8
+"""µm²/ms, of grey and white matter; what is below stays."""
 MOST_SHAPE = 1.15
 FREE_WATER = 3.0
 """µm²/ms at body temperature; nothing in a head diffuses faster."""
@@ -88,6 +94,9 @@ def insert(theta: Array, rng: np.random.Generator) -> Array:
     """
     grid = (theta.shape[1], theta.shape[2], theta.shape[3])
     weight = np.ones(grid, np.float32)
+    if rng.random() < FLUID:
+        faster = np.maximum(theta[1:4].mean(0) / TISSUE_MD, 1) ** rng.uniform(*FLUID_POWER)
+        scale(theta, faster.astype(np.float32), np.ones(grid, np.float32))
     if rng.random() < FIELDS:
         mean, shape = (np.exp(np.float32(FIELD_SD) * smooth_field(grid, rng)) for _ in range(2))
         scale(theta, mean, np.minimum(shape, np.float32(MOST_SHAPE)))

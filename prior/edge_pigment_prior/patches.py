@@ -28,9 +28,12 @@ OWN_GRID = 0.4
 IN_PLANE_MM = (1.5, 3.5)
 THICKNESS_MM = (1.5, 6.0)
 """Range of the new grid's voxels; never finer than the reference, which would be invention."""
-TRUTH_SD = 0.06
+TRUTH_SD = 0.04
 """µm²/ms. Largest error of a target's D that is borne: noisier references are averaged into larger voxels, so that
-the prior does not take their noise for the texture of tissue."""
+the prior does not take their noise for the texture of tissue. Half of what six directions tell at SNR 20."""
+TURNED, TILTED, TILT_SD = 0.2, 0.5, 12.0
+"""Part of new grids that lie anyhow in the head, and part that is tilted (degrees about each axis) as heads and slices
+are between scans; the rest has the reference's axes in another order."""
 SUBSAMPLES = 6
 """Points averaged in each voxel of the new grid, stratified along its thickness."""
 LOG_SCALE_SD = 0.1
@@ -97,9 +100,32 @@ def _volume(reference: Reference) -> torch.Tensor:
     return torch.from_numpy(np.concatenate([reference.theta, reference.mask[None]]).astype(np.float32))[None]
 
 
+@cache
+def _inside(reference: Reference) -> NDArray[np.intp]:
+    """(V, 3) z, y, x of the brain's voxels."""
+    return np.argwhere(reference.mask)
+
+
+def _orientation(rng: np.random.Generator) -> NDArray[np.float64]:
+    """(3, 3) orthogonal: the new grid's axes in rows."""
+    kind = rng.random()
+    if kind < TURNED:
+        return random_rotation(rng)
+    if kind >= TURNED + TILTED:
+        return np.eye(3)[rng.permutation(3)]
+    R = np.diag([rng.choice((-1.0, 1.0)), 1.0, 1.0])  # heads are mirror images of themselves
+    for i, angle in enumerate(np.radians(TILT_SD) * rng.normal(size=3)):
+        turn = np.eye(3)
+        j, k = (i + 1) % 3, (i + 2) % 3
+        turn[j, j] = turn[k, k] = np.cos(angle)
+        turn[j, k], turn[k, j] = -np.sin(angle), np.sin(angle)
+        R = turn @ R
+    return R
+
+
 def _new_grid(reference: Reference, rng: np.random.Generator) -> Truth:
     """A window of a turned, coarser grid: the average of the tensors in each of its voxels."""
-    R = random_rotation(rng) if rng.random() < 0.7 else np.eye(3)[rng.permutation(3)]
+    R = _orientation(rng)
     source = np.array(reference.voxel_size)
     finest = float(source.max()) if min(reference.mask.shape) > 8 else float(source[:2].max())
     volume_needed = np.prod(source) * (reference.sd / TRUTH_SD) ** 2
@@ -108,7 +134,7 @@ def _new_grid(reference: Reference, rng: np.random.Generator) -> Truth:
     thinnest = max(in_plane, THICKNESS_MM[0], volume_needed / in_plane**2)
     thick = rng.uniform(thinnest, max(THICKNESS_MM[1], thinnest))
     target = np.array([in_plane, in_plane, thick])
-    inside = np.argwhere(reference.mask)
+    inside = _inside(reference)
     centre = (inside[rng.integers(len(inside))][::-1] + rng.normal(size=3)) * source
     grid = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in (3, SIZE, SIZE)), indexing="ij"), -1)
     points = grid[..., ::-1]  # (3, SIZE, SIZE, xyz)
@@ -162,8 +188,23 @@ def draw_example(
     backend: Backend,
     seed: list[int],
     changes: bool = True,
+    anisotropic: float = 0.0,
 ) -> tuple[Array, Array, Array]:
-    """Features (45, Y, X), target latents (7, Y, X) and weights (Y, X), 0 outside the brain, of one patch; seeded."""
+    """One patch, seeded.
+
+    Args:
+        references: fitted scans.
+        chances: of each reference.
+        bank: spread directions.
+        backend: that summarises.
+        seed: of everything in the patch.
+        changes: whether to simulate lesions and differences of tissue.
+        anisotropic: a, where a voxel weighs exp(a FA): most voxels have little FA, so that a prior for which all weigh
+            alike takes FA from the few that have much.
+
+    Returns:
+        features (45, Y, X), target latents (7, Y, X) and weights (Y, X), 0 outside the brain.
+    """
     rng = np.random.default_rng(seed)
     truth = draw_truth(references[int(rng.choice(len(references), p=chances))], rng, changes)
     scheme = random_scheme(rng, bank)
@@ -181,4 +222,14 @@ def draw_example(
     target = np.zeros((7, SIZE, SIZE), np.float32)
     own = truth.theta[:, 1, middle]
     target[:, middle] = latent(np.exp(np.clip(own[0], -4, 4)), own[1:].T).T
-    return features, target, truth.weight[1]
+    weight = truth.weight[1].copy()
+    if anisotropic:
+        weight[middle] *= np.exp(np.float32(anisotropic) * fractional_anisotropy_of(own[1:]))
+    return features, target, weight
+
+
+def fractional_anisotropy_of(D: Array) -> Array:
+    """FA of D (6, V) by its norms, (V,); Basser & Pierpaoli 1996, J Magn Reson B 111:209, eq. 13."""
+    norm = np.sum(D[:3] ** 2, axis=0) + 2 * np.sum(D[3:] ** 2, axis=0)
+    deviation = norm - np.sum(D[:3], axis=0) ** 2 / 3
+    return np.sqrt(np.clip(1.5 * deviation / np.maximum(norm, np.float32(1e-12)), 0, 1))

@@ -26,6 +26,14 @@ SCALED, SCALE_SD = 0.2, 0.02
 BLANKED = 0.1
 BLANK = (0.3, 0.9)
 """A slice of one volume that lost signal to motion while it was measured."""
+MOVED, MOST_MOVED = 0.15, 0.4
+"""Small motion between volumes, voxels: each volume's own, in plane."""
+SHADED, SHADE_SD = 0.15, 0.03
+"""A smooth gain of each volume: eddy currents, the coupling of a coil to a head that moved."""
+SMOOTHED = (1.05, 1.5)
+SMOOTHED_PART = 0.15
+"""Zero filling of the slices before the magnitude is taken, which makes neighbours' noise alike. By 2 and more, a run
+finds it and takes the grids apart; less stays, and the prior has to live with it."""
 
 
 def faulty(scheme: Scheme, rng: np.random.Generator) -> Scheme:
@@ -61,9 +69,38 @@ def magnitudes(S: Array, sigma: Array, mask: NDArray[np.bool_], rng: np.random.G
     if rng.random() < BLANKED:
         piece = np.nonzero(mask)[0] == rng.integers(len(mask))
         S[rng.integers(len(S)), piece] *= np.float32(rng.uniform(*BLANK))
+    if rng.random() < SHADED:
+        for image in S:
+            image *= np.exp(np.float32(SHADE_SD) * smooth_field(mask.shape, rng)[mask])
+    if rng.random() < MOVED:
+        _move(S, mask, rng)
+    smoothed = rng.uniform(*SMOOTHED) if rng.random() < SMOOTHED_PART else 1.0
     coils = int(rng.integers(*COILS)) if rng.random() < MANY_COILS else 1
-    real = S + sigma * rng.standard_normal(S.shape, np.float32)
+    real = S + sigma * _noise(S.shape, mask, smoothed, rng)
     if coils == 1:
-        return np.hypot(real, sigma * rng.standard_normal(S.shape, np.float32))
+        return np.hypot(real, sigma * _noise(S.shape, mask, smoothed, rng))
     others = 2 * rng.standard_gamma(coils - 0.5, S.shape, np.float32)  # χ² of 2L - 1 degrees of freedom
     return np.sqrt(real**2 + sigma**2 * others)
+
+
+def _noise(shape: tuple[int, ...], mask: NDArray[np.bool_], filled: float, rng: np.random.Generator) -> Array:
+    """(N, V) of unit variance, white or of slices zero-filled by a factor."""
+    if filled == 1:
+        return rng.standard_normal(shape, np.float32)
+    full = np.fft.rfft2(rng.standard_normal((shape[0], *mask.shape), np.float32))
+    y, x = np.fft.fftfreq(mask.shape[1]), np.fft.rfftfreq(mask.shape[2])
+    measured = (np.abs(y)[:, None] < 0.5 / filled) & (x < 0.5 / filled)
+    noise = np.fft.irfft2(full * measured, mask.shape[1:])
+    return (noise / noise.std())[:, mask].astype(np.float32)
+
+
+def _move(S: Array, mask: NDArray[np.bool_], rng: np.random.Generator) -> None:
+    """Shift each volume by less than a voxel in plane, in place; voxels beside the mask's edge stay."""
+    both = [mask & np.roll(mask, 1, axis) for axis in (1, 2)]
+    image = np.zeros(mask.shape, np.float32)
+    for volume in S:
+        for axis, inner in zip((1, 2), both, strict=True):
+            image[mask] = volume
+            part = np.float32(rng.uniform(0, MOST_MOVED))
+            image[inner] += part * (np.roll(image, 1, axis) - image)[inner]
+            volume[:] = image[mask]

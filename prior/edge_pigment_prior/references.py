@@ -18,6 +18,9 @@ from edge_pigment.physics.backend import Array, Backend
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.tensor import DIMENSION, diffusivity, latent
 
+LOW_B = 1500.0
+"""s/mm². A tensor describes the signal's first fall only; measurements of more are left out of a reference that has
+enough without them."""
 FLAT_PRECISION = 1.0
 """Precision factor of the reference's own prior: sd 1 for log S0 and for Q, around the voxel's own summary."""
 MIN_SPARE = 5
@@ -81,6 +84,9 @@ def fit_reference(
     """
     if len(acquisition.gradients) < DIMENSION + MIN_SPARE:
         raise ValueError(f"{name}: {len(acquisition.gradients)} volumes; a reference needs {DIMENSION + MIN_SPARE}")
+    low = np.flatnonzero(acquisition.gradients.bvals <= LOW_B)
+    if np.sum(~acquisition.gradients.is_b0[low]) >= DIMENSION - 1 + MIN_SPARE:
+        acquisition = acquisition.subset(low)
     backend = backend or HostBackend(None)
     if mask is None:
         mask = brain_mask(acquisition.mean_b0, acquisition.mean_dwi, acquisition.voxel_size).mask

@@ -23,8 +23,8 @@ from edge_pigment_prior.schemes import direction_bank
 
 CHECKPOINT = "checkpoint.pt"
 LOG = "log.jsonl"
-EMA = 0.998
-"""Per step; an average over the last 500 steps."""
+EMA = 0.999
+"""Per step; an average over the last 1000 steps."""
 LOG_EVERY = 20
 CHECKPOINT_EVERY = 100
 WARM_UP = 100
@@ -46,6 +46,8 @@ class Settings:
     head: int = 96
     changes: bool = True
     """Simulated lesions and smooth differences of tissue."""
+    anisotropic: float = 4.0
+    """A voxel weighs exp(this times its FA) in the loss; see `patches.draw_example`."""
     bf16: bool = True
     """Convolutions in bfloat16, sums and loss in float32: twice as fast on CPUs and GPUs that have it."""
     start: str = ""
@@ -55,22 +57,22 @@ class Settings:
 class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """The run's patches by number; scans weigh by the root of their brain's volume."""
 
-    def __init__(self, references: list[Reference], seed: int, first: int, length: int, changes: bool) -> None:
-        self.references, self.seed, self.first, self.length = references, seed, first, length
+    def __init__(self, references: list[Reference], first: int, length: int, settings: Settings) -> None:
+        self.references, self.first, self.length, self.settings = references, first, length, settings
         size = np.sqrt([r.mask.sum() * np.prod(r.voxel_size) for r in references])
-        self.changes = changes
         # series of one head share the head's weight
         heads = [r.name.split("_")[0] for r in references]
         size /= [np.sqrt(heads.count(h)) for h in heads]
         self.chances = size / size.sum()
-        self.bank = direction_bank(seed)
+        self.bank = direction_bank(settings.seed)
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        seed = [self.seed, self.first + index]
-        example = draw_example(self.references, self.chances, self.bank, HostBackend(1), seed, self.changes)
+        s, backend = self.settings, HostBackend(1)
+        seed = [s.seed, self.first + index]
+        example = draw_example(self.references, self.chances, self.bank, backend, seed, s.changes, s.anisotropic)
         features, target, weight = (torch.from_numpy(np.ascontiguousarray(a)) for a in example)
         return features, target, weight
 
@@ -91,7 +93,7 @@ def _schedule(step: int, steps: int) -> float:
 
 def _batches(settings: Settings, references: list[Reference], first: int, workers: int) -> Iterator[list[Tensor]]:
     count = (settings.steps - first) * settings.batch
-    patches = Patches(references, settings.seed, first * settings.batch, count, settings.changes)
+    patches = Patches(references, first * settings.batch, count, settings)
     loader = DataLoader(patches, settings.batch, num_workers=workers, prefetch_factor=4 if workers else None)
     return iter(loader)
 
@@ -201,7 +203,8 @@ def _save(
 def load_network(checkpoint: Path) -> tuple[ContextPrior, Settings, int]:
     """The averaged network of a checkpoint, the run's settings and its step."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    settings = Settings(**({"changes": False, "bf16": False} | state["settings"]))  # older runs had neither
+    older = {"changes": False, "anisotropic": 0.0, "bf16": False}  # runs from before there were any of these
+    settings = Settings(**(older | state["settings"]))
     model = ContextPrior(settings.width, settings.wide_width, settings.depth, settings.head)
     model.load_state_dict(state["average"])
     return model.eval(), settings, int(state["step"])

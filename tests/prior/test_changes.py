@@ -46,7 +46,7 @@ def test_tensors_stay_positive_and_weights_mark_what_changed(seed):
 
 
 def test_noise_has_the_variance_that_it_should(monkeypatch):
-    for name in ("MANY_COILS", "GAINS", "BLANKED"):
+    for name in ("MANY_COILS", "GAINS", "BLANKED", "MOVED", "SHADED", "SMOOTHED_PART"):
         monkeypatch.setattr(receivers, name, 0)
     mask = np.ones(GRID, bool)
     sigma = np.full(mask.sum(), 0.05, np.float32)
@@ -68,3 +68,42 @@ def test_gradients_of_wrong_strength_are_played_as_unit_directions():
     assert 0.003 < errors.std() < 0.05
     for p in played:
         np.testing.assert_allclose(np.linalg.norm(p.bvecs, axis=1), 1, rtol=1e-6)
+
+
+def test_water_diffuses_faster_and_tissue_stays(monkeypatch):
+    for name in ("LESIONS", "FIELDS"):
+        monkeypatch.setattr(changes, name, 0)
+    monkeypatch.setattr(changes, "FLUID", 1)
+    theta = np.zeros((7, *GRID), np.float32)
+    theta[1:4] = np.linspace(0.4, 2.5, 64, dtype=np.float32)
+    before = theta[1].copy()
+    changes.insert(theta, np.random.default_rng(1))
+    slow = before <= changes.TISSUE_MD
+    np.testing.assert_allclose(theta[1][slow], before[slow], rtol=1e-6)
+    assert (theta[1][~slow] > before[~slow]).all()
+    assert np.diff(theta[1], axis=-1).min() > -1e-6
+    assert theta[1].max() <= changes.FREE_WATER * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("filled", [1.0, 1.5])
+def test_zero_filled_noise_is_alike_between_neighbours_only_in_plane(filled):
+    mask = np.ones((3, 64, 64), bool)
+    noise = receivers._noise((4, mask.sum()), mask, filled, np.random.default_rng(0)).reshape(4, 3, 64, 64)
+    assert noise.std() == pytest.approx(1, rel=0.02)
+    alike = (noise[..., 1:] * noise[..., :-1]).mean(), (noise[:, 1:] * noise[:, :-1]).mean()
+    # the spectrum's band is 1/filled of the sampling rate, so that neighbours correlate by sinc(1/filled)
+    assert alike[0] == pytest.approx(np.sinc(1 / filled), abs=0.04)
+    assert alike[1] == pytest.approx(0, abs=0.03)
+
+
+def test_motion_shifts_each_volume_by_less_than_a_voxel():
+    mask = np.ones((3, 64, 64), bool)
+    ramp = np.broadcast_to(np.arange(64, dtype=np.float32), mask.shape)
+    S = np.repeat(ramp[mask][None], 5, axis=0)
+    receivers._move(S, mask, np.random.default_rng(0))
+    moved = (S - ramp[mask]).reshape(5, *mask.shape)[..., 1:]  # the first column has taken the last one's place
+    shifts = moved[:, 0, 1, 0]
+    np.testing.assert_allclose(moved, np.broadcast_to(shifts[:, None, None, None], moved.shape), atol=1e-4)
+    assert len(set(shifts.round(4))) == 5
+    assert (shifts <= 0).all()
+    assert (shifts >= -receivers.MOST_MOVED).all()

@@ -43,3 +43,30 @@ def test_tensors_turn_with_the_anatomy(grid, seed):
         slope = np.array([np.median(dx), np.median(dy)])
         cosine = slope @ axis[:2] / np.linalg.norm(slope) / np.linalg.norm(axis[:2])
         assert abs(cosine) > 0.99
+
+
+def test_anisotropy_of_norms_is_that_of_eigenvalues():
+    from edge_pigment.physics.moments import fractional_anisotropy
+
+    A = np.random.default_rng(0).normal(size=(50, 3, 3))
+    D = A @ np.swapaxes(A, 1, 2)
+    packed = D[:, [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]].T
+    expected = fractional_anisotropy(np.linalg.eigvalsh(D))
+    np.testing.assert_allclose(patches.fractional_anisotropy_of(packed), expected, atol=1e-9)
+
+
+def test_weights_follow_anisotropy():
+    from edge_pigment.physics.host import HostBackend
+    from edge_pigment_prior.schemes import direction_bank
+
+    drawn = [
+        patches.draw_example([striped([1, 2, 3])], [1.0], direction_bank(0), HostBackend(1), [3], False, a)
+        for a in (0.0, 4.0)
+    ]
+    np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
+    brain = drawn[0][2] > 0
+    from edge_pigment.physics.moments import fractional_anisotropy
+
+    fa = fractional_anisotropy(np.array([0.4, 0.4, 1.6]))
+    np.testing.assert_allclose(drawn[1][2][brain] / drawn[0][2][brain], np.exp(4 * fa), rtol=1e-3)
+    assert (drawn[1][2][~brain] == 0).all()
