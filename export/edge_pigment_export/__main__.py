@@ -148,7 +148,7 @@ def _calibration(run: Path) -> "CalibrationSet":
 
     from edge_pigment.physics.host import HostBackend
     from edge_pigment_calibration.quantisation import calibration_set
-    from edge_pigment_prior.patches import draw_example
+    from edge_pigment_prior.patches import draw_example, draw_truth
     from edge_pigment_prior.references import Reference
     from edge_pigment_prior.schemes import DirectionBank
 
@@ -157,7 +157,10 @@ def _calibration(run: Path) -> "CalibrationSet":
         return calibration_set()
     bank, backend = DirectionBank(), HostBackend(None)
     chances = np.full(len(references), 1 / len(references))
-    examples = [draw_example(references, chances, bank, backend, [PATCH_SEED, n])[0] for n in range(PATCHES)]
+    examples = []
+    for n in range(PATCHES):
+        rng = np.random.default_rng([PATCH_SEED, n])
+        examples.append(draw_example(draw_truth(references, chances, rng), bank, backend, rng)[0])
     return calibration_set((np.stack(examples),))
 
 

@@ -154,8 +154,18 @@ def _new_grid(reference: Reference, rng: np.random.Generator) -> Truth:
     return _turned(theta, mask, R)
 
 
-def draw_truth(reference: Reference, rng: np.random.Generator, changes: bool = True) -> Truth:
-    """A patch with at least 5 % of brain in its middle slice; some have simulated local changes of diffusion."""
+def draw_truth(
+    references: list[Reference], chances: NDArray[np.float64], rng: np.random.Generator, changes: bool = True
+) -> Truth:
+    """A patch with at least 5 % of brain in its middle slice; some have simulated local changes of diffusion.
+
+    Args:
+        references: fitted scans.
+        chances: of each reference.
+        rng: source of chance.
+        changes: whether to simulate lesions and differences of tissue.
+    """
+    reference = references[int(rng.choice(len(references), p=chances))]
     for _ in range(20):
         own = rng.random() < OWN_GRID and reference.sd <= TRUTH_SD
         truth = _own_grid(reference, rng) if own else _new_grid(reference, rng)
@@ -182,31 +192,21 @@ def simulate(truth: Truth, scheme: Scheme, sigma: Array, rng: np.random.Generato
 
 
 def draw_example(
-    references: list[Reference],
-    chances: NDArray[np.float64],
-    bank: DirectionBank,
-    backend: Backend,
-    seed: list[int],
-    changes: bool = True,
-    anisotropic: float = 0.0,
+    truth: Truth, bank: DirectionBank, backend: Backend, rng: np.random.Generator, anisotropic: float = 0.0
 ) -> tuple[Array, Array, Array]:
-    """One patch, seeded.
+    """What the network learns from: a simulated scan of a patch, and the truth behind it.
 
     Args:
-        references: fitted scans.
-        chances: of each reference.
+        truth: the patch.
         bank: spread directions.
         backend: that summarises.
-        seed: of everything in the patch.
-        changes: whether to simulate lesions and differences of tissue.
+        rng: source of chance.
         anisotropic: a, where a voxel weighs exp(a FA): most voxels have little FA, so that a prior for which all weigh
             alike takes FA from the few that have much.
 
     Returns:
         features (45, Y, X), target latents (7, Y, X) and weights (Y, X), 0 outside the brain.
     """
-    rng = np.random.default_rng(seed)
-    truth = draw_truth(references[int(rng.choice(len(references), p=chances))], rng, changes)
     scheme = random_scheme(rng, bank)
     sigma = sigma_field(truth.mask, scheme.sigma, rng)
     y = simulate(truth, scheme, sigma, rng)

@@ -1,11 +1,12 @@
 """The training loop: seeded, resumable, logged.
 
-The k-th patch of a run depends on the seed and k only, so a run that was stopped and resumed sees what an unbroken
+The k-th example of a run depends on the seed and k only, so a run that was stopped and resumed sees what an unbroken
 one sees. The shipped weights are an exponential moving average of the optimiser's.
 """
 
 import json
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from edge_pigment.physics.host import HostBackend
 from edge_pigment_prior.network import ContextPrior, student_nll
-from edge_pigment_prior.patches import draw_example
+from edge_pigment_prior.patches import Truth, draw_example, draw_truth
 from edge_pigment_prior.references import Reference
 from edge_pigment_prior.schemes import direction_bank
 
@@ -55,7 +56,11 @@ class Settings:
 
 
 class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """The run's patches by number; scans weigh by the root of their brain's volume."""
+    """The run's examples by number; scans weigh by the root of their brain's volume.
+
+    Every patch is scanned twice, by the same place of two batches that follow each other: to cut a patch out of a
+    turned head takes longer than to scan it.
+    """
 
     def __init__(self, references: list[Reference], first: int, length: int, settings: Settings) -> None:
         self.references, self.first, self.length, self.settings = references, first, length, settings
@@ -65,16 +70,27 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         size /= [np.sqrt(heads.count(h)) for h in heads]
         self.chances = size / size.sum()
         self.bank = direction_bank(settings.seed)
+        self._recent: OrderedDict[int, Truth] = OrderedDict()
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        s, backend = self.settings, HostBackend(1)
-        seed = [s.seed, self.first + index]
-        example = draw_example(self.references, self.chances, self.bank, backend, seed, s.changes, s.anisotropic)
+        s, number = self.settings, self.first + index
+        pair, place = divmod(number, 2 * s.batch)
+        truth = self._truth(pair * s.batch + place % s.batch)
+        rng = np.random.default_rng([s.seed, number, 1])
+        example = draw_example(truth, self.bank, HostBackend(1), rng, s.anisotropic)
         features, target, weight = (torch.from_numpy(np.ascontiguousarray(a)) for a in example)
         return features, target, weight
+
+    def _truth(self, number: int) -> Truth:
+        if number not in self._recent:
+            rng = np.random.default_rng([self.settings.seed, number, 0])
+            self._recent[number] = draw_truth(self.references, self.chances, rng, self.settings.changes)
+            if len(self._recent) > self.settings.batch:
+                self._recent.popitem(last=False)
+        return self._recent[number]
 
 
 def loss_of(model: ContextPrior, features: Tensor, target: Tensor, weight: Tensor, settings: Settings) -> Tensor:

@@ -59,9 +59,9 @@ def test_weights_follow_anisotropy():
     from edge_pigment.physics.host import HostBackend
     from edge_pigment_prior.schemes import direction_bank
 
+    truth = patches.draw_truth([striped([1, 2, 3])], np.ones(1), np.random.default_rng(3), changes=False)
     drawn = [
-        patches.draw_example([striped([1, 2, 3])], [1.0], direction_bank(0), HostBackend(1), [3], False, a)
-        for a in (0.0, 4.0)
+        patches.draw_example(truth, direction_bank(0), HostBackend(1), np.random.default_rng(3), a) for a in (0.0, 4.0)
     ]
     np.testing.assert_array_equal(drawn[0][0], drawn[1][0])
     brain = drawn[0][2] > 0
