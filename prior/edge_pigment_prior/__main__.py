@@ -26,6 +26,8 @@ def train(
     depth: Annotated[int, typer.Option(help="Residual blocks of the near branch.")] = DEFAULT.depth,
     head: Annotated[int, typer.Option(help="Channels of the head.")] = DEFAULT.head,
     changes: Annotated[bool, typer.Option(help="Simulate local changes, as lesions make.")] = DEFAULT.changes,
+    lesions: Annotated[float, typer.Option(help="Part of patches with simulated lesions.")] = DEFAULT.lesions,
+    lesion_weight: Annotated[float, typer.Option(help="Of a lesion's voxels in the loss.")] = DEFAULT.lesion_weight,
     anisotropic: Annotated[float, typer.Option(help="A voxel weighs exp(this x FA).")] = DEFAULT.anisotropic,
     bf16: Annotated[bool, typer.Option(help="Convolve in bfloat16; slow on old CPUs.")] = DEFAULT.bf16,
     start: Annotated[Path | None, typer.Option(help="Run whose weights to start from.")] = None,
@@ -51,8 +53,8 @@ def train(
         typer.echo(f"{reference.name}: {int(reference.mask.sum())} voxels, SNR {1 / reference.sigma:.1f}")
     checkpoint = start / CHECKPOINT if start else None
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint else ""
-    shape = (width, wide_width, depth, head)
-    settings = Settings(steps, batch, learning_rate, nu, seed, *shape, changes, anisotropic, bf16, digest)
+    shape, wanted = (width, wide_width, depth, head), (changes, lesions, lesion_weight, anisotropic)
+    settings = Settings(steps, batch, learning_rate, nu, seed, *shape, *wanted, bf16, digest)
     train_run(fitted, run, settings, device, workers, start=checkpoint)
 
 

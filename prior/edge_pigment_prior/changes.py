@@ -10,8 +10,6 @@ from torch.nn import functional
 
 from edge_pigment.physics.backend import Array
 
-LESIONS = 0.5
-"""Part of patches with lesions."""
 COUNT = (3, 13)
 RADIUS = (0.6, 9.0)
 """Half-axes in voxels, log-uniform: single voxels to a third of the patch."""
@@ -26,8 +24,6 @@ WATER_SD = 0.2
 HAEMORRHAGE = 0.15
 DROPOUT = (0.3, 2.0)
 """Fall of log S0 in the haemorrhage-like part of lesions."""
-WEIGHT = 3.0
-"""Of a lesion's voxels in the loss: they are few, and those that matter."""
 FIELDS = 0.4
 """Part of patches whose diffusivity and shape differ smoothly: age, temperature, diffusion time, oedema."""
 FIELD_SD = 0.25
@@ -82,12 +78,14 @@ def ellipsoid(shape: tuple[int, int, int], rng: np.random.Generator) -> Array:
     return np.clip((1 - r) / rng.uniform(*EDGE) + 0.5, 0, 1).astype(np.float32)
 
 
-def insert(theta: Array, rng: np.random.Generator) -> Array:
+def insert(theta: Array, rng: np.random.Generator, lesions: float, lesion_weight: float) -> Array:
     """Change a patch in place, or leave it.
 
     Args:
         theta: (7, Z, Y, X) log S0 and D in µm²/ms.
         rng: source of chance.
+        lesions: part of patches with lesions.
+        lesion_weight: of a lesion's voxels in the loss: they are few, and those that matter.
 
     Returns:
         (Z, Y, X) weight of each voxel in the loss.
@@ -100,12 +98,12 @@ def insert(theta: Array, rng: np.random.Generator) -> Array:
     if rng.random() < FIELDS:
         mean, shape = (np.exp(np.float32(FIELD_SD) * smooth_field(grid, rng)) for _ in range(2))
         scale(theta, mean, np.minimum(shape, np.float32(MOST_SHAPE)))
-    if rng.random() < LESIONS:
+    if rng.random() < lesions:
         for _ in range(rng.integers(*COUNT)):
             inside = ellipsoid(grid, rng)
             mean = np.float32(np.exp(rng.uniform(*np.log(MD_FACTOR))))
             scale(theta, 1 + inside * (mean - 1), 1 + inside * np.float32(rng.uniform(*SHAPE_FACTOR) - 1))
             water = -rng.uniform(*DROPOUT) if rng.random() < HAEMORRHAGE else rng.normal(0, WATER_SD)
             theta[0] += inside * np.float32(water)
-            weight = np.maximum(weight, 1 + inside * np.float32(WEIGHT - 1))
+            weight = np.maximum(weight, 1 + inside * np.float32(lesion_weight - 1))
     return weight

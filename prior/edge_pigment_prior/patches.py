@@ -155,7 +155,12 @@ def _new_grid(reference: Reference, rng: np.random.Generator) -> Truth:
 
 
 def draw_truth(
-    references: list[Reference], chances: NDArray[np.float64], rng: np.random.Generator, changes: bool = True
+    references: list[Reference],
+    chances: NDArray[np.float64],
+    rng: np.random.Generator,
+    changes: bool = True,
+    lesions: float = 0.5,
+    lesion_weight: float = 3.0,
 ) -> Truth:
     """A patch with at least 5 % of brain in its middle slice; some have simulated local changes of diffusion.
 
@@ -164,6 +169,8 @@ def draw_truth(
         chances: of each reference.
         rng: source of chance.
         changes: whether to simulate lesions and differences of tissue.
+        lesions: see `changes.insert`.
+        lesion_weight: see `changes.insert`.
     """
     reference = references[int(rng.choice(len(references), p=chances))]
     for _ in range(20):
@@ -172,7 +179,7 @@ def draw_truth(
         if truth.mask[1].mean() > 0.05:
             break
     theta = truth.theta.copy()
-    weight = insert(theta, rng) if changes else np.ones(truth.mask.shape, np.float32)
+    weight = insert(theta, rng, lesions, lesion_weight) if changes else np.ones(truth.mask.shape, np.float32)
     theta[0] *= rng.uniform(*CONTRAST)
     theta[1:] *= np.exp(LOG_SCALE_SD * rng.normal())
     axis = np.linspace(-1, 1, SIZE, dtype=np.float32)

@@ -47,6 +47,10 @@ class Settings:
     head: int = 96
     changes: bool = True
     """Simulated lesions and smooth differences of tissue."""
+    lesions: float = 0.5
+    """Part of patches with simulated lesions."""
+    lesion_weight: float = 3.0
+    """Of a lesion's voxels in the loss."""
     anisotropic: float = 4.0
     """A voxel weighs exp(this times its FA) in the loss; see `patches.draw_example`."""
     bf16: bool = True
@@ -87,8 +91,10 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def _truth(self, number: int) -> Truth:
         if number not in self._recent:
             rng = np.random.default_rng([self.settings.seed, number, 0])
-            self._recent[number] = draw_truth(self.references, self.chances, rng, self.settings.changes)
-            if len(self._recent) > self.settings.batch:
+            s = self.settings
+            lesions = (s.changes, s.lesions, s.lesion_weight)
+            self._recent[number] = draw_truth(self.references, self.chances, rng, *lesions)
+            if len(self._recent) > s.batch:
                 self._recent.popitem(last=False)
         return self._recent[number]
 

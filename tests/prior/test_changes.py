@@ -36,10 +36,10 @@ def test_nothing_diffuses_faster_than_water():
 @pytest.mark.parametrize("seed", range(20))
 def test_tensors_stay_positive_and_weights_mark_what_changed(seed):
     theta, before = tissue(), tissue()
-    weight = changes.insert(theta, np.random.default_rng(seed))
+    weight = changes.insert(theta, np.random.default_rng(seed), 0.5, 3)
     assert np.linalg.eigvalsh(to_matrix(theta[1:].reshape(6, -1).T)).min() > 0
     assert weight.min() >= 1
-    assert weight.max() <= changes.WEIGHT
+    assert weight.max() <= 3
     if (weight > 1).any() and np.ptp(theta[1:4, weight == 1].mean(0)) == 0:  # lesions without a smooth field
         np.testing.assert_array_equal(theta[:, weight == 1], before[:, weight == 1])
         assert np.abs(theta - before)[:, weight > 1].max() > 0
@@ -71,13 +71,12 @@ def test_gradients_of_wrong_strength_are_played_as_unit_directions():
 
 
 def test_water_diffuses_faster_and_tissue_stays(monkeypatch):
-    for name in ("LESIONS", "FIELDS"):
-        monkeypatch.setattr(changes, name, 0)
+    monkeypatch.setattr(changes, "FIELDS", 0)
     monkeypatch.setattr(changes, "FLUID", 1)
     theta = np.zeros((7, *GRID), np.float32)
     theta[1:4] = np.linspace(0.4, 2.5, 64, dtype=np.float32)
     before = theta[1].copy()
-    changes.insert(theta, np.random.default_rng(1))
+    changes.insert(theta, np.random.default_rng(1), 0, 1)
     slow = before <= changes.TISSUE_MD
     np.testing.assert_allclose(theta[1][slow], before[slow], rtol=1e-6)
     assert (theta[1][~slow] > before[~slow]).all()
