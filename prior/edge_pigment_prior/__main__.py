@@ -30,6 +30,7 @@ def train(
     lesion_weight: Annotated[float, typer.Option(help="Of a lesion's voxels in the loss.")] = DEFAULT.lesion_weight,
     anisotropic: Annotated[float, typer.Option(help="A voxel weighs exp(this x FA).")] = DEFAULT.anisotropic,
     bf16: Annotated[bool, typer.Option(help="Convolve in bfloat16; slow on old CPUs.")] = DEFAULT.bf16,
+    until: Annotated[int | None, typer.Option(help="Step to stop at before the end; the schedule stays.")] = None,
     start: Annotated[Path | None, typer.Option(help="Run whose weights to start from.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Use only scans whose name contains this.")] = None,
     device: Annotated[str, typer.Option(help="Of torch: cpu, cuda.")] = "cpu",
@@ -55,7 +56,7 @@ def train(
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint else ""
     shape, wanted = (width, wide_width, depth, head), (changes, lesions, lesion_weight, anisotropic)
     settings = Settings(steps, batch, learning_rate, nu, seed, *shape, *wanted, bf16, digest)
-    train_run(fitted, run, settings, device, workers, start=checkpoint)
+    train_run(fitted, run, settings, device, workers, start=checkpoint, until=until)
 
 
 @app.command()

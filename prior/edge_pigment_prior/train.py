@@ -129,6 +129,7 @@ def train(
     progress: bool = True,
     start: Path | None = None,
     kind: type[ContextPrior] = ContextPrior,
+    until: int | None = None,
 ) -> ContextPrior:
     """Train, or go on with, a run.
 
@@ -140,6 +141,7 @@ def train(
         workers: processes that make patches.
         progress: whether to print.
         kind: class of the network.
+        until: step to stop at, with a checkpoint; the end by default.
         start: checkpoint whose averaged weights a new run starts from; its hash is in `settings.start`.
 
     Returns:
@@ -168,7 +170,10 @@ def train(
         step = state["step"]
     recent: list[float] = []
     began, first = time.monotonic(), step
+    until = settings.steps if until is None else min(until, settings.steps)
     for batch in _batches(settings, references, step, workers):
+        if step >= until:
+            break
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
         features, target, weight = (t.to(device) for t in batch)
@@ -183,14 +188,14 @@ def train(
             for a, p in zip(average.parameters(), model.parameters(), strict=True):
                 a.lerp_(p, 1 - keep)
         recent.append(loss.item())
-        if step % LOG_EVERY == 0 or step == settings.steps:
+        if step % LOG_EVERY == 0 or step == until:
             seconds = time.monotonic() - began
             _log(run, step, recent, seconds, optimiser.param_groups[0]["lr"])
             if progress:
-                left = seconds / (step - first) * (settings.steps - step)
+                left = seconds / (step - first) * (until - step)
                 print(f"\rstep {step}/{settings.steps}  loss {np.mean(recent):.3f}  {left / 60:.1f} min left", end="")
             recent = []
-        if step % CHECKPOINT_EVERY == 0 or step == settings.steps:
+        if step % CHECKPOINT_EVERY == 0 or step == until:
             _save(run, model, average, optimiser, step, settings)
     if progress:
         print()

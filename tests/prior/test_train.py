@@ -48,3 +48,13 @@ def test_other_settings_need_another_folder(tmp_path):
     train(references, tmp_path, Settings(steps=1, batch=1, width=8, wide_width=4, depth=1, head=8), "cpu", 0, False)
     with pytest.raises(ValueError, match="other settings"):
         train(references, tmp_path, SETTINGS, workers=0, progress=False)
+
+
+def test_a_run_that_stops_early_keeps_its_schedule(tmp_path):
+    references = [striped([3, -2, 1.5])]
+    train(references, tmp_path / "whole", SETTINGS, workers=0, progress=False)
+    train(references, tmp_path / "early", SETTINGS, workers=0, progress=False, until=3)
+    assert load_network(tmp_path / "early" / CHECKPOINT)[2] == 3
+    train(references, tmp_path / "early", SETTINGS, workers=0, progress=False)
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(tmp_path / "early")[name]), name
