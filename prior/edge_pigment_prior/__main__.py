@@ -29,6 +29,7 @@ def train(
     lesions: Annotated[float, typer.Option(help="Part of patches with simulated lesions.")] = DEFAULT.lesions,
     lesion_weight: Annotated[float, typer.Option(help="Of a lesion's voxels in the loss.")] = DEFAULT.lesion_weight,
     anisotropic: Annotated[float, typer.Option(help="A voxel weighs exp(this x FA).")] = DEFAULT.anisotropic,
+    unknown_md: Annotated[float, typer.Option(help="sd of log MD that no surroundings tell.")] = DEFAULT.unknown_md,
     bf16: Annotated[bool, typer.Option(help="Convolve in bfloat16; slow on old CPUs.")] = DEFAULT.bf16,
     until: Annotated[int | None, typer.Option(help="Step to stop at before the end; the schedule stays.")] = None,
     start: Annotated[Path | None, typer.Option(help="Run whose weights to start from.")] = None,
@@ -54,7 +55,7 @@ def train(
         typer.echo(f"{reference.name}: {int(reference.mask.sum())} voxels, SNR {1 / reference.sigma:.1f}")
     checkpoint = start / CHECKPOINT if start else None
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint else ""
-    shape, wanted = (width, wide_width, depth, head), (changes, lesions, lesion_weight, anisotropic)
+    shape, wanted = (width, wide_width, depth, head), (changes, lesions, lesion_weight, anisotropic, unknown_md)
     settings = Settings(steps, batch, learning_rate, nu, seed, *shape, *wanted, bf16, digest)
     train_run(fitted, run, settings, device, workers, start=checkpoint, until=until)
 

@@ -41,8 +41,10 @@ GAUSSIAN = 1e6
 class SeeingPrior(ContextPrior):
     """Sees the voxel itself too, whose data the adaptation then counts twice."""
 
-    def __init__(self, width: int = 48, wide_width: int = 32, depth: int = 4, head: int = 96) -> None:
-        super().__init__(width, wide_width, depth, head)
+    def __init__(
+        self, width: int = 48, wide_width: int = 32, depth: int = 4, head: int = 96, unknown_md: float = 0.0
+    ) -> None:
+        super().__init__(width, wide_width, depth, head, unknown_md)
         for module in self.modules():
             if isinstance(module, MaskedConvolution):
                 module.tap.fill_(1)

@@ -20,6 +20,8 @@ from edge_pigment.prior.features import CHANNELS, VOXEL_CHANNELS
 
 MEAN_OFFSET = (0.0, 0.9, 0.9, 0.9, 0.0, 0.0, 0.0)
 """The latent of S0 = 1 and D = 0.81 µm²/ms: what the heads' zero output means."""
+LEAST_KNOWN = 1e-6
+"""Precision of log MD below which it is not known at all; keeps what divides by it finite."""
 LOG_DIAGONAL = (-2.0, 6.0)
 """Range of the log diagonal of the precision factor: prior sd between about 7 and 0.002."""
 
@@ -53,10 +55,16 @@ class Residual(nn.Module):
 
 
 class ContextPrior(nn.Module):
-    """Features of a neighbourhood -> Gaussian over the latent of the voxel in its middle."""
+    """Features of a neighbourhood -> Gaussian over the latent of the voxel in its middle.
 
-    def __init__(self, width: int = 48, wide_width: int = 32, depth: int = 4, head: int = 96) -> None:
+    unknown_md: sd of log MD that no surroundings can tell, see `loosen`; 0 leaves that to what was learned.
+    """
+
+    def __init__(
+        self, width: int = 48, wide_width: int = 32, depth: int = 4, head: int = 96, unknown_md: float = 0.0
+    ) -> None:
         super().__init__()
+        self.unknown_md = unknown_md
         self.shape = {"width": width, "wide_width": wide_width, "depth": depth, "head": head}
         self.near = nn.Sequential(MaskedConvolution(width, 3), *(Residual(width, 2) for _ in range(depth)))
         self.far = nn.Sequential(MaskedConvolution(wide_width, 5), *(Residual(wide_width, 3) for _ in range(2)))
@@ -92,11 +100,61 @@ class ContextPrior(nn.Module):
         mean = self.offset + out[:, :DIMENSION]
         factor = out[:, DIMENSION:]
         factor = torch.where(self.is_diagonal, torch.exp(torch.clamp(factor, *LOG_DIAGONAL)), factor)
+        if self.unknown_md:
+            factor = loosen(mean, factor, self.unknown_md)
         return mean, factor
 
     def macs(self) -> int:
         """Multiply-adds per voxel."""
         return sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Conv2d))
+
+
+def loosen(mean: Tensor, factor: Tensor, sd: float) -> Tensor:
+    """Precision factors that claim to know the logarithm of MD no better than by an sd, and all else as before.
+
+    With v the change of z by a unit of log MD (Q grows by half of itself, so that D keeps its shape) and p = vᵀΛv, the
+    precision is lowered along v to 1/sd² where p is more: Λ' = Λ - β Λv vᵀΛ with β = (1 - 1/(sd² p))/p. With w = Lᵀv
+    that is L (I - β w wᵀ) Lᵀ, and the Cholesky factor of I - β w wᵀ is known (Gill, Golub, Murray & Saunders 1974,
+    Math. Comput. 28:505): with t_j = 1 - β Σ_{k≤j} w_k², its diagonal is √(t_j/t_{j-1}), and what is below it
+    -β w_i w_j / √(t_{j-1} t_j).
+
+    Args:
+        mean: (B, 7, H, W).
+        factor: (B, 28, H, W) packed lower L of the precision Λ.
+        sd: of log MD, > 0.
+
+    Returns:
+        (B, 28, H, W) packed lower L' of Λ'.
+    """
+    parts, Q = factor.unbind(1), mean.unbind(1)
+    L = {(row, column): parts[row * (row + 1) // 2 + column] for row in range(DIMENSION) for column in range(row + 1)}
+    w = []
+    for column in range(DIMENSION):
+        first = max(column, 1)  # log S0 does not change with MD
+        total = L[first, column] * Q[first]
+        for row in range(first + 1, DIMENSION):
+            total = total + L[row, column] * Q[row]
+        w.append(0.5 * total)
+    t, p = [], torch.zeros_like(w[0])
+    for part in w:
+        p = p + part * part
+        t.append(p)
+    p = p.clamp(min=LEAST_KNOWN)
+    beta = (1 - 1 / (sd * sd * p)).clamp(min=0) / p
+    t = [torch.ones_like(p), *(1 - beta * total for total in t)]
+    behind: dict[int, Tensor] = {}
+    out: dict[tuple[int, int], Tensor] = {}
+    for column in reversed(range(DIMENSION)):
+        diagonal = torch.sqrt(t[column + 1] / t[column])
+        below = beta * w[column] / torch.sqrt(t[column] * t[column + 1])
+        for row in range(column, DIMENSION):
+            out[row, column] = diagonal * L[row, column]
+            added = w[column] * L[row, column]
+            if row in behind:  # Σ w L of the row's later columns
+                out[row, column] = out[row, column] - below * behind[row]
+                added = behind[row] + added
+            behind[row] = added
+    return torch.stack([out[row, column] for row in range(DIMENSION) for column in range(row + 1)], dim=1)
 
 
 def student_nll(mean: Tensor, factor: Tensor, z: Tensor, nu: float) -> Tensor:

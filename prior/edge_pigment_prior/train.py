@@ -53,6 +53,8 @@ class Settings:
     """Of a lesion's voxels in the loss."""
     anisotropic: float = 4.0
     """A voxel weighs exp(this times its FA) in the loss; see `patches.draw_example`."""
+    unknown_md: float = 0.0
+    """See `network.ContextPrior`."""
     bf16: bool = True
     """Convolutions in bfloat16, sums and loss in float32: twice as fast on CPUs and GPUs that have it."""
     start: str = ""
@@ -152,7 +154,7 @@ def train(
     """
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    shape = {k: getattr(settings, k) for k in ("width", "wide_width", "depth", "head")}
+    shape = {k: getattr(settings, k) for k in ("width", "wide_width", "depth", "head", "unknown_md")}
     model, average = kind(**shape).to(device), kind(**shape).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on CPUs
     if start is not None:
@@ -232,6 +234,6 @@ def load_network(checkpoint: Path) -> tuple[ContextPrior, Settings, int]:
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     older = {"changes": False, "anisotropic": 0.0, "bf16": False}  # runs from before there were any of these
     settings = Settings(**(older | state["settings"]))
-    model = ContextPrior(settings.width, settings.wide_width, settings.depth, settings.head)
+    model = ContextPrior(settings.width, settings.wide_width, settings.depth, settings.head, settings.unknown_md)
     model.load_state_dict(state["average"])
     return model.eval(), settings, int(state["step"])
