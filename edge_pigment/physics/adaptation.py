@@ -14,9 +14,13 @@ The unknowns are ζ with z = μ + L⁻ᵀζ, in which the prior's precision is t
 exact, but for the first step's: Gauss and Newton's matrix JᵀJ + w is safe far from the mode, but converges linearly, if
 at all, where prior and measurements disagree. The exact ones cost no more, since the model is linear in D: another
 weight of each measurement, the curvature of D = Q² itself, and -2w²/(ν+d) ζζᵀ for the tail of the prior. Where they
-are not positive definite, the step is that of a matrix near them that is (after Gill & Murray 1974, Math. Program.
-7:311). Each iteration evaluates one trial point. A trial that is no better is dropped and the next one goes less far,
-so that a kernel selects by masks and has no inner search. The posterior's precision is Fisher's, JᵀJ + w.
+are not positive definite, or hardly, a multiple of the identity is added to them (Levenberg 1944, Q. Appl. Math.
+2:164), one that goes to zero with the gradient. Each iteration evaluates one trial point. A trial that is no better is
+dropped and the next one goes less far, so that a kernel selects by masks and has no inner search. The posterior's
+precision is Fisher's, JᵀJ + w.
+
+The objective has several minima, so which one a voxel ends in depends on the way. That way must not depend on rounding:
+kernels of float32 have to end where this reference does, in voxels that no tensor fits, too.
 """
 
 from typing import NamedTuple
@@ -26,9 +30,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from edge_pigment.physics.tensor import DIMENSION, MAX_SIGNAL, Float, curvature, log_jacobian, quadratic_form, signal
 
-ITERATIONS = 64
+ITERATIONS = 128
 """Trial points per voxel at most. Simulated scans of SNR 5 to 30 take 4 to 5 on average, 1 voxel in 1000 more than 9 to
-14; with priors of three times the usual width 8, and 1 in 1000 more than 30."""
+14; with priors of three times the usual width 8, and 1 in 1000 more than 30. Voxels that no tensor fits take 10 to 20,
+a few up to 80."""
 CONVERGED = 1e-7
 """A voxel is done after a full step of which less than this was expected: 3e-4 posterior sd from the mode."""
 UNRESOLVED = 1e-2
@@ -37,10 +42,19 @@ scan of high SNR, but its gradient."""
 NO_WORSE = 1e-6
 """What a trial may be worse by, relative to the objective."""
 LEAST_CURVATURE = 0.5
-"""Of a step's matrix in any direction, as a share of the prior's weight."""
+"""Of H in any direction, as a share of the prior's weight, for a step of Newton's own."""
+LEAST_SHIFT, RISE, SHIFTS = 1e-6, 4.0, 16
+"""What else is added to H: at least this share of the prior's weight, this many times more at each further attempt, and
+as many attempts at most, which is enough for a curvature of -1e9 times the gradient's share."""
+SOUND = 0.5
+"""A shift suffices if no pivot of H + shift is less than this share of the shift: then no direction is nearly flat."""
 LONGEST = 3.0
 """Step, in units of the prior's sd. Longer ones lead past the nearest minimum (D = Q² has several, for Q may change the
 sign of its eigenvalues), along ways on which rounding decides where they end."""
+STRIDE, LONGEST_IN_Z = 0.5, 0.3
+"""Far from the prior a step may be longer: this share of the way come so far, the scale on which a heavy tail changes,
+but no longer than this in z, a part of what the model stays nearly quadratic over. What no tensor fits lies tens to
+thousands of the prior's sd away, where the prior is sharp in some direction: at LONGEST a step it would not get there."""
 FURTHER, BACK = 4.0, 0.3
 """What the reach of the next step, at most 1, is multiplied by after a trial that was better, or no better."""
 PACKED = DIMENSION * (DIMENSION + 1) // 2
@@ -160,10 +174,7 @@ def adapt(
         if not v.size:
             break
         here = _State(*[field[v] for field in at])
-        factor = _positive_factor(here.H, LEAST_CURVATURE * here.w)
-        half = np.linalg.solve(factor, here.descent[..., None])
-        step = np.linalg.solve(np.swapaxes(factor, -1, -2), half)[..., 0]
-        step *= LONGEST / np.maximum(np.linalg.norm(step, axis=-1, keepdims=True), LONGEST)
+        step = _step(here, inverse_L[v])
         expected = np.sum(step * here.descent, axis=-1)
         trial = evaluate(here.zeta + reach[v, None] * step, v, scale[v], exact=True)
         slack = NO_WORSE * here.objective + np.where(expected < UNRESOLVED, UNRESOLVED, 0)
@@ -184,15 +195,47 @@ def adapt(
     return Posterior(latent_of(at.zeta, every), pack(L @ L_H), residual, at.distance, np.maximum(share, 0))
 
 
-def _positive_factor(H: Float, least: Float) -> Float:
-    """The Cholesky factor of H (V, 7, 7) or, where H is indefinite, of a matrix near it whose pivots are positive.
+def _step(at: _State, inverse_L: Float) -> Float:
+    """The step (V, 7) from each voxel's state, with inverse_L (V, 7, 7) of its prior.
 
-    A pivot below `least` (V,) changes its sign or becomes `least`, and is cut off from what is below it.
+    Newton's, where H is at least LEAST_CURVATURE of the prior's weight in every direction, or that of H + shift with
+    the first of some shifts that makes it positive definite, the least of them |∇| / longest. So a step depends on H
+    and ∇ no more sharply than they are known to float32, a nearly singular or indefinite H included; with pivots of
+    another sign than H's own, as Gill & Murray's method takes them, rounding decided where some voxels ended.
+    """
+    longest = np.maximum(LONGEST, STRIDE * np.sqrt(at.distance))
+    least_shift = np.maximum(np.linalg.norm(at.descent, axis=-1) / longest, LEAST_SHIFT * at.w)
+    shift = np.zeros(len(longest))
+    L = np.empty_like(at.H)
+    v = np.arange(len(longest))
+    for _ in range(SHIFTS):
+        least = np.where(shift[v] > 0, SOUND * shift[v], LEAST_CURVATURE * at.w[v])
+        L[v], sound = _factor(at.H[v] + shift[v, None, None] * np.eye(DIMENSION), least)
+        v = v[~sound]
+        if not v.size:
+            break
+        shift[v] = np.maximum(RISE * shift[v], least_shift[v])
+    half = np.linalg.solve(L, at.descent[..., None])
+    step: Float = np.linalg.solve(np.swapaxes(L, -1, -2), half)[..., 0]
+    length2 = np.sum(step**2, axis=-1)
+    length2_in_z = np.sum(np.einsum("vji,vj->vi", inverse_L, step) ** 2, axis=-1)
+    far2 = np.minimum(LONGEST_IN_Z**2 * length2 / np.maximum(length2_in_z, 1e-30), STRIDE**2 * at.distance)
+    longest2 = np.maximum(far2, LONGEST**2)
+    return step * np.sqrt(longest2 / np.maximum(length2, longest2))[:, None]
+
+
+def _factor(H: Float, least: Float) -> tuple[Float, NDArray[np.bool_]]:
+    """Cholesky factors of H (V, 7, 7), and where they are that: where no pivot is smaller than `least` (V,) > 0.
+
+    Elsewhere a smaller one becomes `least` and is cut off from what is below it.
     """
     L = np.zeros_like(H)
+    sound = np.ones(len(H), bool)
     for j in range(H.shape[-1]):
         square = H[:, j, j] - np.sum(L[:, j, :j] ** 2, axis=-1)
-        L[:, j, j] = np.sqrt(np.maximum(np.abs(square), least))
+        large = square >= least  # False for NaN
+        sound &= large
+        L[:, j, j] = np.sqrt(np.where(large, square, least))
         below = H[:, j + 1 :, j] - np.einsum("vik,vk->vi", L[:, j + 1 :, :j], L[:, j, :j])
-        L[:, j + 1 :, j] = np.where((square < least)[:, None], 0, below / L[:, j, j, None])
-    return L
+        L[:, j + 1 :, j] = np.where(large[:, None], below / L[:, j, j, None], 0)
+    return L, sound

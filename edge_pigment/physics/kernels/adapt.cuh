@@ -15,7 +15,10 @@ constexpr float CONVERGED = 1e-7f;
 constexpr float UNRESOLVED = 1e-2f;
 constexpr float NO_WORSE = 1e-6f;
 constexpr float LEAST_CURVATURE = 0.5f;
+constexpr float LEAST_SHIFT = 1e-6f, RISE = 4.0f, SOUND = 0.5f;
+constexpr int SHIFTS = 16;
 constexpr float LONGEST = 3.0f;
+constexpr float STRIDE = 0.5f, LONGEST_IN_Z = 0.3f;
 constexpr float FURTHER = 4.0f, BACK = 0.3f;
 
 // They keep every sum finite whatever the prior.
@@ -100,15 +103,29 @@ EP_FN void evaluate(int n_rows, const float* table, const Measured& y, T log_sig
     }
 }
 
-// H⁻¹ descent, at most LONGEST; where H is not positive definite, the step of a matrix near it that is.
-template <class T> EP_FN void newton_step(const State<T>& at, T (&step)[DIMENSION]) {
-    T L[PACKED], inverse_diagonal[DIMENSION];
-    EP_UNROLL for (int k = 0; k < PACKED; ++k) L[k] = at.H[k];
+// The step from `at`, as in physics/adaptation.py: H⁻¹ descent or (H + shift)⁻¹ descent, and no longer than is allowed.
+template <class T> EP_FN void newton_step(const Prior<T>& prior, const State<T>& at, T (&step)[DIMENSION]) {
+    const T far2 = (STRIDE * STRIDE) * inner(at.zeta, at.zeta);
+    T L[PACKED], inverse_diagonal[DIMENSION], shift = T{};
+    for (int attempt = 1;; ++attempt) {
+        EP_UNROLL for (int k = 0; k < PACKED; ++k) L[k] = at.H[k];
+        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) L[packed(k, k)] += shift;
+        const T least = select(shift > 0.0f, SOUND * shift, LEAST_CURVATURE * at.w);
+        const auto sound = cholesky(L, inverse_diagonal, least) >= least;
+        if (every(sound) || attempt == SHIFTS) break;
+        const T least_shift = square_root(inner(at.descent, at.descent) / maximum(far2, all<T>(LONGEST * LONGEST)));
+        shift = select(sound, shift, maximum(RISE * shift, maximum(least_shift, LEAST_SHIFT * at.w)));
+    }
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) step[k] = at.descent[k];
-    cholesky<true>(L, inverse_diagonal, LEAST_CURVATURE * at.w);
     solve_lower(L, inverse_diagonal, step);
     solve_upper(L, inverse_diagonal, step);
-    const T shorter = LONGEST / square_root(maximum(inner(step, step), all<T>(LONGEST * LONGEST)));
+    T in_z[DIMENSION];
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) in_z[k] = step[k];
+    solve_upper(prior.L, prior.inverse_diagonal, in_z);
+    const T length2 = inner(step, step);
+    const T in_z2 = (LONGEST_IN_Z * LONGEST_IN_Z) * length2 / maximum(inner(in_z, in_z), all<T>(1e-30f));
+    const T longest2 = maximum(minimum(in_z2, far2), all<T>(LONGEST * LONGEST));
+    const T shorter = square_root(longest2 / maximum(length2, longest2));
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) step[k] *= shorter;
 }
 
@@ -149,7 +166,7 @@ EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma,
     auto done = at.objective != at.objective;
     for (int iteration = 0; iteration < iterations && !every(done); ++iteration) {
         T step[DIMENSION];
-        newton_step(at, step);
+        newton_step(prior, at, step);
         const T expected = inner(step, at.descent);  // here, so that the step need not be kept in registers
         State<T> trial;
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) trial.zeta[k] = at.zeta[k] + reach * step[k];

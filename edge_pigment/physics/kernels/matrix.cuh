@@ -15,19 +15,20 @@ template <class T> EP_FN T inner(const T (&a)[DIMENSION], const T (&b)[DIMENSION
     return sum;
 }
 
-// A = L Lᵀ, in place, of an A whose eigenvalues are all at least `least` > 0, by what it is made of. So are then the
-// pivots, and one that is `least` has nothing but zeros below it. Where rounding has left a pivot smaller than that,
-// this is restored. The diagonal's inverse comes with it: a division per row instead of one per element.
+// A = L Lᵀ, in place; returns the smallest pivot before the square root. The diagonal's inverse comes with it: a division
+// per row instead of one per element.
 //
-// With INDEFINITE, A may have any eigenvalues, and L is the factor of another matrix, whose are positive: a pivot below
-// `least` changes its sign or becomes `least`, and is cut off from what is below it. Elsewhere L is that of A.
-template <bool INDEFINITE = false, class T>
-EP_FN void cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIMENSION], T least) {
+// A pivot below `least` > 0 becomes `least`, and is cut off from what is below it. Where all eigenvalues of A are at least
+// that by what A is made of, this undoes rounding: a pivot of `least` has nothing but zeros below it. Elsewhere L is the
+// factor of another matrix, whose pivots suffice.
+template <class T> EP_FN T cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIMENSION], T least) {
+    T smallest = A[0];
     EP_UNROLL for (int j = 0; j < DIMENSION; ++j) {
         T square = A[packed(j, j)];
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k)
             if (k < j) square -= A[packed(j, k)] * A[packed(j, k)];
-        const T pivot = square_root(maximum(INDEFINITE ? magnitude(square) : square, least));
+        smallest = minimum(smallest, square);
+        const T pivot = square_root(maximum(square, least));
         A[packed(j, j)] = pivot;
         inverse_diagonal[j] = 1.0f / pivot;
         const T inverse = select(square < least, T{}, inverse_diagonal[j]);
@@ -39,6 +40,7 @@ EP_FN void cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIMENSION], T least) {
             A[packed(i, j)] = sum * inverse;
         }
     }
+    return smallest;
 }
 
 // x = L⁻¹ x, in place; the first `from` elements of x are zero.
