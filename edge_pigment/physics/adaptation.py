@@ -23,7 +23,7 @@ The objective has several minima, so which one a voxel ends in depends on the wa
 kernels of float32 have to end where this reference does, in voxels that no tensor fits, too.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -57,10 +57,13 @@ but no longer than this in z, a part of what the model stays nearly quadratic ov
 thousands of the prior's sd away, where the prior is sharp in some direction: at LONGEST a step it would not get there."""
 FURTHER, BACK = 4.0, 0.3
 """What the reach of the next step, at most 1, is multiplied by after a trial that was better, or no better."""
+LOUDEST = 20.0
+"""Misfit, in σ, beyond which a measurement pulls no harder (Huber 1964, Ann. Math. Stat. 35:73)."""
 PACKED = DIMENSION * (DIMENSION + 1) // 2
 """Length of a packed lower triangle: row by row, (0,0) (1,0) (1,1) (2,0) ..."""
 DIAGONAL = tuple(row * (row + 3) // 2 for row in range(DIMENSION))
 """Where the diagonal lies in a packed lower triangle."""
+_Second = Literal["start", "exact", "posterior"]
 _ROWS, _COLUMNS = np.tril_indices(DIMENSION)
 
 
@@ -140,33 +143,39 @@ def adapt(
     def latent_of(zeta: Float, v: NDArray[np.intp]) -> Float:
         return mean[v] + np.einsum("vji,vj->vi", inverse_L[v], zeta)
 
-    def evaluate(zeta: Float, v: NDArray[np.intp], scale: Float, exact: bool) -> _State:
+    def evaluate(zeta: Float, v: NDArray[np.intp], scale: Float, second: _Second) -> _State:
         z = latent_of(zeta, v)
         F = signal(z, b, bvecs)
         model = np.sqrt(F**2 + s[v] ** 2)
         r = np.where(known[v], (y[v] - model) / s[v], 0)
+        pulling = np.clip(r, -LOUDEST, LOUDEST)
         slope = known[v] * F**2 / (model * s[v])  # of the model's magnitude by log F, in units of σ
-        weight = slope**2 - (r * slope * (2 - (F / model) ** 2) if exact else 0)
+        weight = slope**2
+        if second == "exact":
+            weight = (pulling == r) * weight - pulling * slope * (2 - (F / model) ** 2)
+        elif second == "posterior":
+            weight *= LOUDEST / np.maximum(np.abs(r), LOUDEST)
         J = log_jacobian(z, b, bvecs)
         H = np.einsum("vn,vni,vnj->vij", weight, J, J)
-        if exact:
-            H[:, 1:, 1:] -= curvature((slope * r) @ minus_b_r)
+        if second == "exact":
+            H[:, 1:, 1:] -= curvature((slope * pulling) @ minus_b_r)
         H = inverse_L[v] @ H @ np.swapaxes(inverse_L[v], -1, -2)
-        descent = np.einsum("vij,vnj,vn->vi", inverse_L[v], J, slope * r, optimize=True)
+        descent = np.einsum("vij,vnj,vn->vi", inverse_L[v], J, slope * pulling, optimize=True)
         distance = np.sum(zeta**2, axis=-1)
         w = (nu + DIMENSION) / (scale + distance)
         H += w[:, None, None] * np.eye(DIMENSION)
-        if exact:
+        if second == "exact":
             H -= (2 / (nu + DIMENSION) * w**2)[:, None, None] * zeta[:, :, None] * zeta[:, None, :]
         rss = np.sum(r**2, axis=-1)
-        objective = 0.5 * rss + 0.5 * (nu + DIMENSION) * np.log1p(distance / scale)
+        loss = np.sum(pulling * (2 * r - pulling), axis=-1)
+        objective = 0.5 * loss + 0.5 * (nu + DIMENSION) * np.log1p(distance / scale)
         return _State(zeta, objective, rss, distance, w, H, descent - w[:, None] * zeta)
 
     every = np.arange(len(y))
     start = np.zeros((len(y), DIMENSION))
-    unweighted = evaluate(start, every, np.full(len(y), nu + DIMENSION), exact=False).H  # w = 1
+    unweighted = evaluate(start, every, np.full(len(y), nu + DIMENSION), "start").H  # w = 1
     scale = nu + np.trace(np.linalg.inv(unweighted), axis1=-2, axis2=-1)
-    at = evaluate(start, every, scale, exact=False)
+    at = evaluate(start, every, scale, "start")
     reach = np.ones(len(y))
     done = np.zeros(len(y), bool)
     for _ in range(iterations):
@@ -176,7 +185,7 @@ def adapt(
         here = _State(*[field[v] for field in at])
         step = _step(here, inverse_L[v])
         expected = np.sum(step * here.descent, axis=-1)
-        trial = evaluate(here.zeta + reach[v, None] * step, v, scale[v], exact=True)
+        trial = evaluate(here.zeta + reach[v, None] * step, v, scale[v], "exact")
         slack = NO_WORSE * here.objective + np.where(expected < UNRESOLVED, UNRESOLVED, 0)
         better = trial.objective <= here.objective + slack  # False for NaN
         for field, new in zip(at, trial, strict=True):
@@ -184,7 +193,7 @@ def adapt(
         done[v] = better & (reach[v] == 1) & (expected < CONVERGED)
         reach[v] = np.where(better, np.minimum(FURTHER * reach[v], 1), BACK * reach[v])
 
-    at = evaluate(at.zeta, every, scale, exact=False)
+    at = evaluate(at.zeta, every, scale, "posterior")
     L_H = np.linalg.cholesky(at.H)
     # H⁻¹w = GᵀG with G = √w L_H⁻¹, so the traces of H⁻¹A = I - H⁻¹w and of its square follow
     G = np.sqrt(at.w)[:, None, None] * np.linalg.inv(L_H)

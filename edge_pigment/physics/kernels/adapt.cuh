@@ -158,7 +158,7 @@ EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma,
                  int iterations, T* tile, State<T>& at) {
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) at.zeta[k] = T{};
     const T unit = all<T>(nu + DIMENSION);  // w = 1
-    evaluate<Second::FISHER>(n_rows, table, y, log_sigma, prior, nu, unit, tile, at);
+    evaluate<Second::START>(n_rows, table, y, log_sigma, prior, nu, unit, tile, at);
     T L[PACKED], spread, spread2;
     EP_UNROLL for (int k = 0; k < PACKED; ++k) L[k] = at.H[k];
     const T identity[DIMENSION] = {all<T>(1.0f)};
@@ -187,7 +187,7 @@ EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma,
         at.objective = select(better, trial.objective, at.objective);
         at.w = select(better, trial.w, at.w);
     }
-    evaluate<Second::FISHER, false>(n_rows, table, y, log_sigma, prior, nu, scale, tile, at);
+    evaluate<Second::POSTERIOR, false>(n_rows, table, y, log_sigma, prior, nu, scale, tile, at);
 }
 
 // The factor of the posterior precision about z, and the share: the traces of H⁻¹A and of its square, A = H - wΛ being
