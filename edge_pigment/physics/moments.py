@@ -12,7 +12,8 @@ third-degree cubature of Arasaratnam & Haykin 2009 has, takes the sd of FA for h
 nearly constant on a sphere.)
 
 A tensor of next to nothing, as a signal that does not fall makes it, has no shape: below SHAPELESS its FA goes to zero
-with it, and its axis to none. Otherwise both would be those of the noise, and of rounding.
+with it. Where the first two eigenvalues meet, no axis is first: below AXIAL the dyadic tensor of a point goes to the
+isotropic one. Otherwise FA and V1 would be those of rounding.
 
 S0 is log-normal. V1 is the principal eigenvector of the mean dyadic tensor, and its angular sd the root mean square
 angle of the points' axes to it (Basser & Pajevic 2000, Magn. Reson. Med. 44:41).
@@ -42,6 +43,8 @@ VARIANCE_FACTOR = DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2)
 SHAPELESS = 0.01
 """µm²/ms: the Frobenius norm of a tensor that has a shape. Water in tissue, fixed and cold tissue included, is ten times
 as mobile at least."""
+AXIAL = 0.001
+"""µm²/ms: the difference of the first two eigenvalues of a tensor that has an axis. No measurement shows a smaller one."""
 
 
 def fractional_anisotropy(eigenvalues: ArrayLike, least: float = 1e-6) -> Float:
@@ -95,7 +98,7 @@ def moments(mode: ArrayLike, factor: ArrayLike) -> Float:
     log_s0 = np.clip(mode[:, 0] + 0.5 * sd_log_s0**2, -MAX_LOG_S0, MAX_LOG_S0)
     S0 = np.exp(log_s0)
     S0_sd = S0 * np.sqrt(np.expm1(np.minimum(sd_log_s0**2, MAX_LOG_S0)))
-    has_axis = np.minimum(np.linalg.norm(values, axis=-1) / SHAPELESS, 1)
+    has_axis = np.minimum((values[..., 2] - values[..., 1]) / AXIAL, 1)
     dyadic = np.einsum("p,vp,vpi,vpj->vij", weight, has_axis, vectors[..., 2], vectors[..., 2])
     dyadic += (1 - has_axis @ weight)[:, None, None] * np.eye(3) / 3
     spread, axes = np.linalg.eigh(dyadic)

@@ -87,14 +87,14 @@ template <class T> EP_FN Vector3<T> operator*(Symmetric3<T> A, Vector3<T> v) {
             A.xz * v.x + A.yz * v.y + A.zz * v.z};
 }
 
-// The largest eigenvalue of A and its unit eigenvector.
+// The largest eigenvalue of A, by how much it exceeds the second, and its unit eigenvector.
 //
 // Smith's trigonometric solution (1961, Commun. ACM 4:168) for the eigenvalue that stands apart from the other two,
 // whichever end it is at; then the other two from the 2x2 problem across its eigenvector (Eberly, A Robust
 // Eigensolver for 3x3 Symmetric Matrices, geometrictools.com). Either step alone loses half the digits of float32
 // where two eigenvalues meet; the order does not, and an isotropic tensor gives its eigenvalue and some axis.
 template <class T> struct Principal {
-    T value;
+    T value, gap;
     Vector3<T> axis;
 };
 
@@ -158,7 +158,8 @@ template <class T> EP_FN Principal<T> principal(Symmetric3<T> A) {
     cw = select(circular, zero, cw * unit_c);
     const Vector3<T> in_plane = {cu * u.x + cw * w.x, cu * u.y + cw * w.y, cu * u.z + cw * w.z};
     const T value = select(prolate, maximum(apart, larger), larger);
-    return {mean + scale * value, select(prolate, v, in_plane)};
+    const T gap = select(prolate, value - larger, 2.0f * radius);
+    return {mean + scale * value, scale * gap, select(prolate, v, in_plane)};
 }
 
 }  // namespace EP_NAMESPACE

@@ -12,12 +12,12 @@ constexpr float RADIUS = 4.0f;  // of the twelve outer points, in scales of the 
 constexpr float CENTRE_WEIGHT = 0.5f;
 constexpr float POINT_WEIGHT = (1.0f - CENTRE_WEIGHT) / 12.0f;
 constexpr float VARIANCE_FACTOR = 8.0f / 6.0f;  // of a Student's t with 8 degrees of freedom
-constexpr float SHAPELESS = 0.01f;  // µm²/ms
+constexpr float SHAPELESS = 0.01f, AXIAL = 0.001f;  // µm²/ms
 
 template <class T> struct Scalars {
     T value[SCALARS];
     Vector3<T> axis;
-    T has_axis;  // 1, or less where the tensor is too small to have one
+    T has_axis;  // 1, or less where the first two eigenvalues nearly meet
     T D[LINEAR];
 };
 
@@ -32,13 +32,12 @@ template <class T> EP_FN Scalars<T> scalars(const T (&z)[DIMENSION]) {
     const T norm2 = D[0] * D[0] + D[1] * D[1] + D[2] * D[2] + 2.0f * off;
     const T x = D[0] - mean, y = D[1] - mean, w = D[2] - mean;
     const T spread = x * x + y * y + w * w + 2.0f * off;
-    const T shape2 = maximum(norm2, all<T>(SHAPELESS * SHAPELESS));
-    s.value[0] = square_root(1.5f * spread / shape2);
-    s.has_axis = square_root(norm2 / shape2);
+    s.value[0] = square_root(1.5f * spread / maximum(norm2, all<T>(SHAPELESS * SHAPELESS)));
     s.value[1] = mean;
     s.value[2] = first.value;
     s.value[3] = 0.5f * (trace - first.value);
     s.axis = first.axis;
+    s.has_axis = minimum(first.gap * (1.0f / AXIAL), all<T>(1.0f));
     return s;
 }
 
