@@ -2,13 +2,14 @@
 
 Minimises over the latent z, by Newton's method,
 
-    ½ Σ_n (y_n - √(F_n(z)² + σ²))² / σ²  +  ½ (ν + d) log(1 + (z-μ)ᵀΛ(z-μ)/(ν + τ)),    τ = tr Λ(A + Λ)⁻¹
+    ½ Σ_n ρ((y_n - √(F_n(z)² + σ²)) / σ)  +  ½ (ν + d) log(1 + (z-μ)ᵀΛ(z-μ)/(ν + τ)),    τ = tr Λ(A + Λ)⁻¹
 
-a Rician-floor likelihood (Gudbjartsson & Patz 1995, MRM 34:910) and a Student-t prior: where the data contradict the
-prior, it steps back. The reweighting is w = (ν+d)/(ν + E δ²), variational for the scale of the t (Tipping & Lawrence
-2005, Neurocomputing 69:123, sec. 3): E δ² = δ² + τ, τ the spread of the posterior itself, with A the data's Fisher
-information at the prior mean. With δ² of the mode alone (τ = 0; Lange, Little & Taylor 1989, JASA 84:881) a voxel
-whose data say little would sit at the prior mean and take the prior for (ν+d)/ν = 2.4 times as precise as it is.
+a Rician-floor likelihood (Gudbjartsson & Patz 1995, MRM 34:910), with ρ(r) = r² as far as any tensor fits and linear
+beyond (LOUDEST), and a Student-t prior: where the data contradict the prior, it steps back. The reweighting is w =
+(ν+d)/(ν + E δ²), variational for the scale of the t (Tipping & Lawrence 2005, Neurocomputing 69:123, sec. 3): E δ² = δ²
++ τ, τ the spread of the posterior itself, with A the data's Fisher information at the prior mean. With δ² of the mode
+alone (τ = 0; Lange, Little & Taylor 1989, JASA 84:881) a voxel whose data say little would sit at the prior mean and
+take the prior for (ν+d)/ν = 2.4 times as precise as it is.
 
 The unknowns are ζ with z = μ + L⁻ᵀζ, in which the prior's precision is the identity. The second derivatives are
 exact, but for the first step's: Gauss and Newton's matrix JᵀJ + w is safe far from the mode, but converges linearly, if
@@ -17,7 +18,7 @@ weight of each measurement, the curvature of D = Q² itself, and -2w²/(ν+d) ζ
 are not positive definite, or hardly, a multiple of the identity is added to them (Levenberg 1944, Q. Appl. Math.
 2:164), one that goes to zero with the gradient. Each iteration evaluates one trial point. A trial that is no better is
 dropped and the next one goes less far, so that a kernel selects by masks and has no inner search. The posterior's
-precision is Fisher's, JᵀJ + w.
+precision is Fisher's, JᵀJ + w, a measurement beyond LOUDEST with the weight that its pull has of its misfit's.
 
 The objective has several minima, so which one a voxel ends in depends on the way. That way must not depend on rounding:
 kernels of float32 have to end where this reference does, in voxels that no tensor fits, too.
@@ -45,7 +46,7 @@ LEAST_CURVATURE = 0.5
 """Of H in any direction, as a share of the prior's weight, for a step of Newton's own."""
 LEAST_SHIFT, RISE, SHIFTS = 1e-6, 4.0, 16
 """What else is added to H: at least this share of the prior's weight, this many times more at each further attempt, and
-as many attempts at most, which is enough for a curvature of -1e9 times the gradient's share."""
+as many attempts at most: enough for a curvature that is -1e8 times the least shift."""
 SOUND = 0.5
 """A shift suffices if no pivot of H + shift is less than this share of the shift: then no direction is nearly flat."""
 LONGEST = 3.0
@@ -54,11 +55,13 @@ sign of its eigenvalues), along ways on which rounding decides where they end.""
 STRIDE, LONGEST_IN_Z = 0.5, 0.3
 """Far from the prior a step may be longer: this share of the way come so far, the scale on which a heavy tail changes,
 but no longer than this in z, a part of what the model stays nearly quadratic over. What no tensor fits lies tens to
-thousands of the prior's sd away, where the prior is sharp in some direction: at LONGEST a step it would not get there."""
+thousands of the prior's sd away, where the prior is sharp in some direction: LONGEST at a time, it is out of reach."""
 FURTHER, BACK = 4.0, 0.3
 """What the reach of the next step, at most 1, is multiplied by after a trial that was better, or no better."""
 LOUDEST = 20.0
-"""Misfit, in σ, beyond which a measurement pulls no harder (Huber 1964, Ann. Math. Stat. 35:73)."""
+"""Misfit, in σ, beyond which a measurement pulls no harder (Huber 1964, Ann. Math. Stat. 35:73). Of the 220 000 voxels
+of the scans for validation none has such a misfit, of 900 000 others 200. What is louder is no signal; pulls of
+hundreds of σ against each other would leave nothing of the prior's in float32."""
 PACKED = DIMENSION * (DIMENSION + 1) // 2
 """Length of a packed lower triangle: row by row, (0,0) (1,0) (1,1) (2,0) ..."""
 DIAGONAL = tuple(row * (row + 3) // 2 for row in range(DIMENSION))

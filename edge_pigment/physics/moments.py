@@ -41,10 +41,10 @@ POINT_WEIGHT = (1 - CENTRE_WEIGHT) / 12
 VARIANCE_FACTOR = DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2)
 """Variance of a Student's t over that of the Gaussian of the same scale."""
 SHAPELESS = 0.01
-"""µm²/ms: the Frobenius norm of a tensor that has a shape. Water in tissue, fixed and cold tissue included, is ten times
-as mobile at least."""
-AXIAL = 0.001
-"""µm²/ms: the difference of the first two eigenvalues of a tensor that has an axis. No measurement shows a smaller one."""
+"""µm²/ms: the Frobenius norm of a tensor that has a shape. Water in tissue, even fixed and cold, is ten times as mobile
+at least."""
+AXIAL = 0.003
+"""µm²/ms: the difference of the first two eigenvalues of a tensor that has an axis. No scan resolves a smaller one."""
 
 
 def fractional_anisotropy(eigenvalues: ArrayLike, least: float = 1e-6) -> Float:

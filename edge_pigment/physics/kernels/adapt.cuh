@@ -1,7 +1,7 @@
 // Step 3, the adaptation of the prior to a voxel's own measurements, as in physics/adaptation.py: Newton's method with
-// a Student-t prior, from a first step of Gauss and Newton's. One trial point per iteration; a trial that is no better is dropped by
-// a mask. A voxel that has converged is frozen, so that its result does not depend on its neighbours in a vector,
-// and a vector or thread with nothing left to do ends early.
+// a Student-t prior, from a first step of Gauss and Newton's. One trial point per iteration; a trial that is no better
+// is dropped by a mask. A voxel that has converged is frozen, so that its result does not depend on its neighbours in
+// a vector, and a vector or thread with nothing left to do ends early.
 //
 // The unknowns are ζ with z = μ + L⁻ᵀζ, in which the prior's precision is the identity: an equivalent descent, but
 // its matrices stay well conditioned however sharp and correlated the prior is, which float32 needs.

@@ -12,7 +12,7 @@ constexpr float RADIUS = 4.0f;  // of the twelve outer points, in scales of the 
 constexpr float CENTRE_WEIGHT = 0.5f;
 constexpr float POINT_WEIGHT = (1.0f - CENTRE_WEIGHT) / 12.0f;
 constexpr float VARIANCE_FACTOR = 8.0f / 6.0f;  // of a Student's t with 8 degrees of freedom
-constexpr float SHAPELESS = 0.01f, AXIAL = 0.001f;  // µm²/ms
+constexpr float SHAPELESS = 0.01f, AXIAL = 0.003f;  // µm²/ms
 
 template <class T> struct Scalars {
     T value[SCALARS];
