@@ -140,7 +140,7 @@ def adapt(
     known = np.abs(y) <= MAX_SIGNAL  # False for NaN
     y = np.where(known, y, 0)
     L = unpack(precision_factor)
-    inverse_L = np.linalg.inv(L)
+    inverse_L = np.asarray(np.linalg.inv(L), float)
     minus_b_r = -np.asarray(b, float)[:, None] * quadratic_form(bvecs)
 
     def latent_of(zeta: Float, v: NDArray[np.intp]) -> Float:
