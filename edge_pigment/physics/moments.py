@@ -11,6 +11,10 @@ r² = E r⁴/E r² and 1 - w0 = (E r²)²/E r⁴. With m = 8: r = 4, w0 = ½. (A
 third-degree cubature of Arasaratnam & Haykin 2009 has, takes the sd of FA for half of what it is, because FA is
 nearly constant on a sphere.)
 
+A tensor of next to nothing, as a signal that does not fall makes it, has no shape: below SHAPELESS its FA goes to zero
+with it. Where the first two eigenvalues meet, no axis is first: below AXIAL the dyadic tensor of a point goes to the
+isotropic one. Otherwise FA and V1 would be those of rounding.
+
 S0 is log-normal. V1 is the principal eigenvector of the mean dyadic tensor, and its angular sd the root mean square
 angle of the points' axes to it (Basser & Pajevic 2000, Magn. Reson. Med. 44:41).
 """
@@ -36,13 +40,21 @@ CENTRE_WEIGHT = 0.5
 POINT_WEIGHT = (1 - CENTRE_WEIGHT) / 12
 VARIANCE_FACTOR = DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2)
 """Variance of a Student's t over that of the Gaussian of the same scale."""
+SHAPELESS = 0.01
+"""µm²/ms: the Frobenius norm of a tensor that has a shape. Water in tissue, even fixed and cold, is ten times as mobile
+at least."""
+AXIAL = 0.003
+"""µm²/ms: the difference of the first two eigenvalues of a tensor that has an axis. No scan resolves a smaller one."""
 
 
-def fractional_anisotropy(eigenvalues: ArrayLike) -> Float:
-    """FA of (..., 3) eigenvalues (Basser & Pierpaoli 1996, J. Magn. Reson. B 111:209, eq. 18); 0 where all are 0."""
+def fractional_anisotropy(eigenvalues: ArrayLike, least: float = 1e-6) -> Float:
+    """FA of (..., 3) eigenvalues (Basser & Pierpaoli 1996, J. Magn. Reson. B 111:209, eq. 18).
+
+    Where their norm is less than `least`, the spread is divided by that instead: FA goes to 0 with the tensor.
+    """
     e = np.asarray(eigenvalues, float)
     spread = np.sum((e - e.mean(-1, keepdims=True)) ** 2, axis=-1)
-    return np.sqrt(1.5 * spread / np.maximum(np.sum(e**2, axis=-1), 1e-12))
+    return np.sqrt(1.5 * spread / np.maximum(np.sum(e**2, axis=-1), least**2))
 
 
 def sigma_points(mode: ArrayLike, factor: ArrayLike) -> Float:
@@ -78,7 +90,7 @@ def moments(mode: ArrayLike, factor: ArrayLike) -> Float:
     weight = np.array([CENTRE_WEIGHT] + [POINT_WEIGHT] * (D.shape[1] - 1))
     values, vectors = np.linalg.eigh(to_matrix(D))
     scalars = np.stack(
-        [fractional_anisotropy(values), values.mean(-1), values[..., 2], values[..., :2].mean(-1)], axis=-1
+        [fractional_anisotropy(values, SHAPELESS), values.mean(-1), values[..., 2], values[..., :2].mean(-1)], axis=-1
     )
     mean = np.einsum("p,vpk->vk", weight, scalars)
     sd = np.sqrt(np.einsum("p,vpk->vk", weight, (scalars - mean[:, None]) ** 2))
@@ -86,7 +98,9 @@ def moments(mode: ArrayLike, factor: ArrayLike) -> Float:
     log_s0 = np.clip(mode[:, 0] + 0.5 * sd_log_s0**2, -MAX_LOG_S0, MAX_LOG_S0)
     S0 = np.exp(log_s0)
     S0_sd = S0 * np.sqrt(np.expm1(np.minimum(sd_log_s0**2, MAX_LOG_S0)))
-    dyadic = np.einsum("p,vpi,vpj->vij", weight, vectors[..., 2], vectors[..., 2])
+    has_axis = np.minimum((values[..., 2] - values[..., 1]) / AXIAL, 1)
+    dyadic = np.einsum("p,vp,vpi,vpj->vij", weight, has_axis, vectors[..., 2], vectors[..., 2])
+    dyadic += (1 - has_axis @ weight)[:, None, None] * np.eye(3) / 3
     spread, axes = np.linalg.eigh(dyadic)
     V1 = axes[..., 2]
     angle = np.degrees(np.arcsin(np.sqrt(np.clip(1 - spread[..., 2], 0, 1))))

@@ -1,14 +1,26 @@
-"""Simulated voxels with priors, for the tests of the physics: tissue-like tensors, evenly spread directions."""
+"""Simulated voxels with priors, for the tests of the physics: tissue-like tensors, evenly spread directions.
+
+And what the kernels' results are judged by, whatever runs them.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_pigment.physics import tensor
-from edge_pigment.physics.adaptation import pack
+from edge_pigment.physics import moments, tensor
+from edge_pigment.physics.adaptation import Posterior, pack
+from edge_pigment.physics.backend import Outcome
 
 NU = 8.0
+LATENT = FA = 1e-4
+V1_DEGREES = 0.1
+"""The bars for a kernel's difference from float64; V1's where FA > 0.1."""
+SPOILT = (
+    "zeros", "saturated", "flat", "growing", "negative", "next to nothing",
+    "unknown", "absurd", "one unknown", "one infinite", "one a spike", "a third lost",
+)  # fmt: skip
+"""What `spoilt` does to measurements."""
 
 
 class Case(NamedTuple):
@@ -93,6 +105,39 @@ def case(
     mean = z + np.einsum("vij,vj->vi", np.linalg.cholesky(covariance), rng.normal(size=(voxels, 7)))
     factor = pack(np.linalg.cholesky(np.linalg.inv(covariance)))
     return Case(*[np.asarray(a, np.float32).astype(float) for a in (y, b, bvecs, sigma, mean, factor, z)])
+
+
+def spoilt(kind: str, y: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Measurements (V, N) as no tensor makes them; `kind` is one of SPOILT. The first b=0 volume stays where it can."""
+    y, first, weighted = y.copy(), y[:, :1].copy(), np.flatnonzero(b > 0)
+    everywhere = {"zeros": 0.0, "saturated": 5.0, "next to nothing": 1e-30, "unknown": np.nan, "absurd": 1e30}
+    last = {"one unknown": np.nan, "one infinite": np.inf, "one a spike": 5.0}
+    if kind in everywhere:
+        y[:] = everywhere[kind]
+    elif kind in last:
+        y[:, -1] = last[kind]
+    elif kind == "a third lost":
+        y[:, weighted[::3]] *= 0.1
+    else:  # negative eigenvalues of D, but for "flat", and even magnitudes below zero
+        y[:, weighted] = {"flat": first, "growing": 3 * first, "negative": -1 + 0 * first}[kind]
+    return y
+
+
+def judge(got: Outcome, expected: Posterior) -> None:
+    """The bars, on every voxel."""
+    maps = moments.moments(expected.mode, expected.factor)
+    row = {name: i for i, name in enumerate(moments.COLUMNS)}
+    for result in got:
+        assert np.isfinite(result).all()
+    assert np.abs(got.mode.T - expected.mode).max() < LATENT
+    assert np.abs(got.moments[row["FA"]] - maps[:, row["FA"]]).max() < FA
+    # MD has no bar. Of a posterior that is nearly as wide as it is large, it is as uncertain as the posterior's width.
+    MD_error = np.abs(got.moments[row["MD"]] - maps[:, row["MD"]])
+    assert (MD_error < 1e-4 + 0.02 * maps[:, row["MD_sd"]]).all()
+    axes = slice(row["V1x"], row["V1z"] + 1)
+    # an axis that is as uncertain as one of an isotropic tensor (54.7 degrees) is none
+    has_axis = (maps[:, row["FA"]] > 0.1) & (maps[:, row["V1_sd"]] < 50)
+    assert angles(got.moments[axes].T, maps[:, axes]).max(where=has_axis, initial=0) < V1_DEGREES
 
 
 def rotate_latent(R: NDArray[np.float64]) -> NDArray[np.float64]:

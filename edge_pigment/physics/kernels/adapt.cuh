@@ -1,7 +1,7 @@
 // Step 3, the adaptation of the prior to a voxel's own measurements, as in physics/adaptation.py: Newton's method with
-// a Student-t prior, from a first step of Gauss and Newton's. One trial point per iteration; a trial that is no better is dropped by
-// a mask. A voxel that has converged is frozen, so that its result does not depend on its neighbours in a vector,
-// and a vector or thread with nothing left to do ends early.
+// a Student-t prior, from a first step of Gauss and Newton's. One trial point per iteration; a trial that is no better
+// is dropped by a mask. A voxel that has converged is frozen, so that its result does not depend on its neighbours in
+// a vector, and a vector or thread with nothing left to do ends early.
 //
 // The unknowns are ζ with z = μ + L⁻ᵀζ, in which the prior's precision is the identity: an equivalent descent, but
 // its matrices stay well conditioned however sharp and correlated the prior is, which float32 needs.
@@ -15,7 +15,10 @@ constexpr float CONVERGED = 1e-7f;
 constexpr float UNRESOLVED = 1e-2f;
 constexpr float NO_WORSE = 1e-6f;
 constexpr float LEAST_CURVATURE = 0.5f;
+constexpr float LEAST_SHIFT = 1e-6f, RISE = 4.0f, SOUND = 0.5f;
+constexpr int SHIFTS = 16;
 constexpr float LONGEST = 3.0f;
+constexpr float STRIDE = 0.5f, LONGEST_IN_Z = 0.3f;
 constexpr float FURTHER = 4.0f, BACK = 0.3f;
 
 // They keep every sum finite whatever the prior.
@@ -68,7 +71,8 @@ template <class T> struct State {
     T H[PACKED], descent[DIMENSION];  // JᵀJ + w or the exact second derivatives, -∇
 };
 
-template <Second SECOND, class T, class Measured>
+// About ζ, or, where WHITENED is false, at.H is the measurements' information about z alone.
+template <Second SECOND, bool WHITENED = true, class T, class Measured>
 EP_FN void evaluate(int n_rows, const float* table, const Measured& y, T log_sigma, const Prior<T>& prior, float nu,
                     T scale, T* tile, State<T>& at) {
     T z[DIMENSION];
@@ -78,7 +82,7 @@ EP_FN void evaluate(int n_rows, const float* table, const Measured& y, T log_sig
     Products<T> sums;
     products<SECOND>(n_rows, table, y, q, tile, sums);
     information_in_latent<SECOND>(q, sums, at.H);
-    whiten(prior, at.H);
+    if (WHITENED) whiten(prior, at.H);
     gradient_in_latent(q, sums, at.descent);
     solve_lower(prior.L, prior.inverse_diagonal, at.descent);
 
@@ -91,7 +95,7 @@ EP_FN void evaluate(int n_rows, const float* table, const Measured& y, T log_sig
     at.objective = select(bounded, at.objective, all<T>(REJECTED));
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
         at.descent[k] -= at.w * at.zeta[k];
-        at.H[packed(k, k)] += at.w;
+        if (WHITENED) at.H[packed(k, k)] += at.w;
     }
     if (SECOND == Second::EXACT) {  // the heavy tail takes from the prior's weight
         const T tail = (2.0f / (nu + DIMENSION)) * at.w * at.w;
@@ -100,25 +104,41 @@ EP_FN void evaluate(int n_rows, const float* table, const Measured& y, T log_sig
     }
 }
 
-// H⁻¹ descent, at most LONGEST; where H is not positive definite, the step of a matrix near it that is.
-template <class T> EP_FN void newton_step(const State<T>& at, T (&step)[DIMENSION]) {
-    T L[PACKED], inverse_diagonal[DIMENSION];
-    EP_UNROLL for (int k = 0; k < PACKED; ++k) L[k] = at.H[k];
+// The step from `at`, as in physics/adaptation.py: H⁻¹ descent or (H + shift)⁻¹ descent, and no longer than is allowed.
+template <class T> EP_FN void newton_step(const Prior<T>& prior, const State<T>& at, T (&step)[DIMENSION]) {
+    const T far2 = (STRIDE * STRIDE) * inner(at.zeta, at.zeta);
+    T L[PACKED], inverse_diagonal[DIMENSION], shift = T{};
+    for (int attempt = 1;; ++attempt) {
+        EP_UNROLL for (int k = 0; k < PACKED; ++k) L[k] = at.H[k];
+        EP_UNROLL for (int k = 0; k < DIMENSION; ++k) L[packed(k, k)] += shift;
+        const T least = select(shift > 0.0f, SOUND * shift, LEAST_CURVATURE * at.w);
+        const auto sound = cholesky(L, inverse_diagonal, least) >= least;
+        if (every(sound) || attempt == SHIFTS) break;
+        const T least_shift = square_root(inner(at.descent, at.descent) / maximum(far2, all<T>(LONGEST * LONGEST)));
+        shift = select(sound, shift, maximum(RISE * shift, maximum(least_shift, LEAST_SHIFT * at.w)));
+    }
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) step[k] = at.descent[k];
-    cholesky<true>(L, inverse_diagonal, LEAST_CURVATURE * at.w);
     solve_lower(L, inverse_diagonal, step);
     solve_upper(L, inverse_diagonal, step);
-    const T shorter = LONGEST / square_root(maximum(inner(step, step), all<T>(LONGEST * LONGEST)));
+    T in_z[DIMENSION];
+    EP_UNROLL for (int k = 0; k < DIMENSION; ++k) in_z[k] = step[k];
+    solve_upper(prior.L, prior.inverse_diagonal, in_z);
+    const T length2 = inner(step, step);
+    const T in_z2 = (LONGEST_IN_Z * LONGEST_IN_Z) * length2 / maximum(inner(in_z, in_z), all<T>(1e-30f));
+    const T longest2 = maximum(minimum(in_z2, far2), all<T>(LONGEST * LONGEST));
+    const T shorter = square_root(longest2 / maximum(length2, longest2));
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) step[k] *= shorter;
 }
 
-// H becomes its Cholesky factor; the traces of wH⁻¹ = GᵀG and of its square, G = √w L_H⁻¹.
-template <class T> EP_FN void traces_of_inverse(T (&H)[PACKED], T w, T& trace, T& trace2) {
+// H becomes its Cholesky factor; the traces of wH⁻¹ = GᵀG and of its square, G = √w L_H⁻¹, or G = √w L_H⁻¹ times the
+// identity with another first column. No eigenvalue of H is smaller than w.
+template <class T>
+EP_FN void traces_of_inverse(T (&H)[PACKED], T w, const T (&first_column)[DIMENSION], T& trace, T& trace2) {
     T inverse_diagonal[DIMENSION], G[DIMENSION][DIMENSION];
     cholesky(H, inverse_diagonal, w);
     const T root_w = square_root(w);
     EP_UNROLL for (int j = 0; j < DIMENSION; ++j) {  // G[j]: column j
-        EP_UNROLL for (int i = 0; i < DIMENSION; ++i) G[j][i] = i == j ? root_w : T{};
+        EP_UNROLL for (int i = 0; i < DIMENSION; ++i) G[j][i] = j == 0 ? root_w * first_column[i] : i == j ? root_w : T{};
         solve_lower(H, inverse_diagonal, G[j], j);
     }
     trace = T{};
@@ -132,16 +152,17 @@ template <class T> EP_FN void traces_of_inverse(T (&H)[PACKED], T w, T& trace, T
         }
 }
 
-// Starts from the prior's mean; `at` becomes the state at the mode, with JᵀJ + w.
+// Starts from the prior's mean; `at` becomes the state at the mode, with the measurements' information about z.
 template <class T, class Measured>
 EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma, const Prior<T>& prior, float nu,
                  int iterations, T* tile, State<T>& at) {
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) at.zeta[k] = T{};
     const T unit = all<T>(nu + DIMENSION);  // w = 1
-    evaluate<Second::FISHER>(n_rows, table, y, log_sigma, prior, nu, unit, tile, at);
+    evaluate<Second::START>(n_rows, table, y, log_sigma, prior, nu, unit, tile, at);
     T L[PACKED], spread, spread2;
     EP_UNROLL for (int k = 0; k < PACKED; ++k) L[k] = at.H[k];
-    traces_of_inverse(L, all<T>(1.0f), spread, spread2);
+    const T identity[DIMENSION] = {all<T>(1.0f)};
+    traces_of_inverse(L, all<T>(1.0f), identity, spread, spread2);
     const T scale = nu + spread;  // ν + τ
     at.w = (nu + DIMENSION) / scale;
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) at.H[packed(k, k)] += at.w - 1.0f;
@@ -149,7 +170,7 @@ EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma,
     auto done = at.objective != at.objective;
     for (int iteration = 0; iteration < iterations && !every(done); ++iteration) {
         T step[DIMENSION];
-        newton_step(at, step);
+        newton_step(prior, at, step);
         const T expected = inner(step, at.descent);  // here, so that the step need not be kept in registers
         State<T> trial;
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) trial.zeta[k] = at.zeta[k] + reach * step[k];
@@ -166,20 +187,49 @@ EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma,
         at.objective = select(better, trial.objective, at.objective);
         at.w = select(better, trial.w, at.w);
     }
-    evaluate<Second::FISHER>(n_rows, table, y, log_sigma, prior, nu, scale, tile, at);
+    evaluate<Second::POSTERIOR, false>(n_rows, table, y, log_sigma, prior, nu, scale, tile, at);
 }
 
-// The factor of the posterior precision about z, and the share: the traces of H⁻¹A and of its square, A = H - w being
-// the data's part. L_H replaces H.
+// The factor of the posterior precision about z, and the share: the traces of H⁻¹A and of its square, A = H - wΛ being
+// the measurements' part, which at.H is. H replaces it, and L_H that.
+//
+// Here log S0 is whitened apart from the tensor, and taken out of its precision by hand. In ζ, what is known of log S0,
+// 10⁷ times as much as of the tensor where the signal hardly falls, would stand in every element of H, and float32 hold
+// nothing else. The prior's part is w BᵀB, B = [1 cᵀ; 0 I]; so of the tensor's precision there remains
+// A - aaᵀ/α + w + αw/(α+w) (c - a/α)(c - a/α)ᵀ, with α and a what A has of log S0. Only the first difference can cancel.
 template <class T>
 EP_FN void posterior(State<T>& at, const Prior<T>& prior, T (&factor)[PACKED], T (&share)[2]) {
+    Prior<T> apart = prior;
+    EP_UNROLL for (int i = 1; i < DIMENSION; ++i) apart.L[packed(i, 0)] = T{};
+    whiten(apart, at.H);
+    T c[DIMENSION], border[DIMENSION];
+    EP_UNROLL for (int i = 0; i < DIMENSION; ++i) c[i] = i == 0 ? all<T>(1.0f) : prior.L[packed(i, 0)];
+    solve_lower(apart.L, apart.inverse_diagonal, c, 1);
+    const T alpha = at.H[0], inverse = 1.0f / maximum(alpha, all<T>(1e-30f)), kept = alpha / (alpha + at.w);
+    EP_UNROLL for (int i = 1; i < DIMENSION; ++i) {
+        const T a = at.H[packed(i, 0)];
+        border[i] = a + at.w * c[i];
+        c[i] -= a * inverse;
+    }
+    EP_UNROLL for (int i = 1; i < DIMENSION; ++i)
+        EP_UNROLL for (int j = 1; j <= i; ++j) {
+            at.H[packed(i, j)] -= at.H[packed(i, 0)] * (at.H[packed(j, 0)] * inverse);
+            at.H[packed(i, j)] += at.w * ((i == j ? 1.0f : 0.0f) + kept * c[i] * c[j]);
+        }
+    at.H[0] += at.w;
+    EP_UNROLL for (int i = 1; i < DIMENSION; ++i) {
+        at.H[packed(i, 0)] = T{};
+        c[i] *= kept;
+    }
     T trace, trace2;
-    traces_of_inverse(at.H, at.w, trace, trace2);
+    traces_of_inverse(at.H, at.w, c, trace, trace2);
+    const T under = 1.0f / at.H[0];
+    EP_UNROLL for (int i = 1; i < DIMENSION; ++i) at.H[packed(i, 0)] = border[i] * under;
     EP_UNROLL for (int i = 0; i < DIMENSION; ++i)
-        EP_UNROLL for (int j = 0; j <= i; ++j) {  // H about z is L H Lᵀ, so its factor is L L_H
+        EP_UNROLL for (int j = 0; j <= i; ++j) {
             T sum = T{};
             EP_UNROLL for (int k = j; k <= i; ++k)
-                sum += (k < i ? prior.L[packed(i, k)] : 1.0f / prior.inverse_diagonal[i]) * at.H[packed(k, j)];
+                sum += (k < i ? apart.L[packed(i, k)] : 1.0f / prior.inverse_diagonal[i]) * at.H[packed(k, j)];
             factor[packed(i, j)] = sum;
         }
     share[0] = within(DIMENSION - trace, 0.0f, DIMENSION);

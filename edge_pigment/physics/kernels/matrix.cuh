@@ -15,19 +15,20 @@ template <class T> EP_FN T inner(const T (&a)[DIMENSION], const T (&b)[DIMENSION
     return sum;
 }
 
-// A = L Lᵀ, in place, of an A whose eigenvalues are all at least `least` > 0, by what it is made of. So are then the
-// pivots, and one that is `least` has nothing but zeros below it. Where rounding has left a pivot smaller than that,
-// this is restored. The diagonal's inverse comes with it: a division per row instead of one per element.
+// A = L Lᵀ, in place; returns the smallest pivot before the square root. The diagonal's inverse comes with it: a division
+// per row instead of one per element.
 //
-// With INDEFINITE, A may have any eigenvalues, and L is the factor of another matrix, whose are positive: a pivot below
-// `least` changes its sign or becomes `least`, and is cut off from what is below it. Elsewhere L is that of A.
-template <bool INDEFINITE = false, class T>
-EP_FN void cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIMENSION], T least) {
+// A pivot below `least` > 0 becomes `least`, and is cut off from what is below it. Where all eigenvalues of A are at least
+// that by what A is made of, this undoes rounding: a pivot of `least` has nothing but zeros below it. Elsewhere L is the
+// factor of another matrix, whose pivots suffice.
+template <class T> EP_FN T cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIMENSION], T least) {
+    T smallest = A[0];
     EP_UNROLL for (int j = 0; j < DIMENSION; ++j) {
         T square = A[packed(j, j)];
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k)
             if (k < j) square -= A[packed(j, k)] * A[packed(j, k)];
-        const T pivot = square_root(maximum(INDEFINITE ? magnitude(square) : square, least));
+        smallest = minimum(smallest, square);
+        const T pivot = square_root(maximum(square, least));
         A[packed(j, j)] = pivot;
         inverse_diagonal[j] = 1.0f / pivot;
         const T inverse = select(square < least, T{}, inverse_diagonal[j]);
@@ -39,6 +40,7 @@ EP_FN void cholesky(T (&A)[PACKED], T (&inverse_diagonal)[DIMENSION], T least) {
             A[packed(i, j)] = sum * inverse;
         }
     }
+    return smallest;
 }
 
 // x = L⁻¹ x, in place; the first `from` elements of x are zero.
@@ -85,14 +87,14 @@ template <class T> EP_FN Vector3<T> operator*(Symmetric3<T> A, Vector3<T> v) {
             A.xz * v.x + A.yz * v.y + A.zz * v.z};
 }
 
-// The largest eigenvalue of A and its unit eigenvector.
+// The largest eigenvalue of A, by how much it exceeds the second, and its unit eigenvector.
 //
 // Smith's trigonometric solution (1961, Commun. ACM 4:168) for the eigenvalue that stands apart from the other two,
 // whichever end it is at; then the other two from the 2x2 problem across its eigenvector (Eberly, A Robust
 // Eigensolver for 3x3 Symmetric Matrices, geometrictools.com). Either step alone loses half the digits of float32
 // where two eigenvalues meet; the order does not, and an isotropic tensor gives its eigenvalue and some axis.
 template <class T> struct Principal {
-    T value;
+    T value, gap;
     Vector3<T> axis;
 };
 
@@ -156,7 +158,8 @@ template <class T> EP_FN Principal<T> principal(Symmetric3<T> A) {
     cw = select(circular, zero, cw * unit_c);
     const Vector3<T> in_plane = {cu * u.x + cw * w.x, cu * u.y + cw * w.y, cu * u.z + cw * w.z};
     const T value = select(prolate, maximum(apart, larger), larger);
-    return {mean + scale * value, select(prolate, v, in_plane)};
+    const T gap = select(prolate, value - larger, 2.0f * radius);
+    return {mean + scale * value, scale * gap, select(prolate, v, in_plane)};
 }
 
 }  // namespace EP_NAMESPACE

@@ -12,10 +12,12 @@ constexpr float RADIUS = 4.0f;  // of the twelve outer points, in scales of the 
 constexpr float CENTRE_WEIGHT = 0.5f;
 constexpr float POINT_WEIGHT = (1.0f - CENTRE_WEIGHT) / 12.0f;
 constexpr float VARIANCE_FACTOR = 8.0f / 6.0f;  // of a Student's t with 8 degrees of freedom
+constexpr float SHAPELESS = 0.01f, AXIAL = 0.003f;  // µm²/ms
 
 template <class T> struct Scalars {
     T value[SCALARS];
     Vector3<T> axis;
+    T has_axis;  // 1, or less where the first two eigenvalues nearly meet
     T D[LINEAR];
 };
 
@@ -30,18 +32,21 @@ template <class T> EP_FN Scalars<T> scalars(const T (&z)[DIMENSION]) {
     const T norm2 = D[0] * D[0] + D[1] * D[1] + D[2] * D[2] + 2.0f * off;
     const T x = D[0] - mean, y = D[1] - mean, w = D[2] - mean;
     const T spread = x * x + y * y + w * w + 2.0f * off;
-    s.value[0] = square_root(1.5f * spread / maximum(norm2, all<T>(1e-12f)));
+    s.value[0] = square_root(1.5f * spread / maximum(norm2, all<T>(SHAPELESS * SHAPELESS)));
     s.value[1] = mean;
     s.value[2] = first.value;
     s.value[3] = 0.5f * (trace - first.value);
     s.axis = first.axis;
+    s.has_axis = minimum(first.gap * (1.0f / AXIAL), all<T>(1.0f));
     return s;
 }
 
-// A + w v vᵀ
-template <class T> EP_FN Symmetric3<T> plus(const Symmetric3<T>& A, const Vector3<T>& v, float w) {
-    return {A.xx + w * v.x * v.x, A.yy + w * v.y * v.y, A.zz + w * v.z * v.z,
-            A.xy + w * v.x * v.y, A.xz + w * v.x * v.z, A.yz + w * v.y * v.z};
+// A + weight · (has_axis v vᵀ + (1 - has_axis) ⅓)
+template <class T> EP_FN Symmetric3<T> plus_dyadic(const Symmetric3<T>& A, const Scalars<T>& s, float weight) {
+    const Vector3<T>& v = s.axis;
+    const T w = weight * s.has_axis, rest = (weight - w) * 0.33333333333f;
+    return {A.xx + w * v.x * v.x + rest, A.yy + w * v.y * v.y + rest, A.zz + w * v.z * v.z + rest,
+            A.xy + w * v.x * v.y,        A.xz + w * v.x * v.z,        A.yz + w * v.y * v.z};
 }
 
 // e^v - 1 for v >= 0
@@ -57,7 +62,7 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
 
     const Scalars<T> centre = scalars(mode);
     T sum[SCALARS] = {}, sum2[SCALARS] = {}, D[LINEAR] = {};  // of the outer points; scalars relative to the centre
-    Symmetric3<T> dyadic = plus(Symmetric3<T>{}, centre.axis, CENTRE_WEIGHT);
+    Symmetric3<T> dyadic = plus_dyadic(Symmetric3<T>{}, centre, CENTRE_WEIGHT);
     for (int j = 1; j < DIMENSION; ++j) {
         // row j of the inverse of the factor's lower right block: a column of a square root of the covariance
         T offset[DIMENSION];
@@ -81,7 +86,7 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
                 sum2[k] += difference * difference;
             }
             EP_UNROLL for (int k = 0; k < LINEAR; ++k) D[k] += s.D[k];
-            dyadic = plus(dyadic, s.axis, POINT_WEIGHT);
+            dyadic = plus_dyadic(dyadic, s, POINT_WEIGHT);
         }
     }
     EP_UNROLL for (int k = 0; k < SCALARS; ++k) {

@@ -18,6 +18,7 @@ constexpr int ROW = LINEAR + QUARTIC;
 constexpr float MAX_LOG_S0 = 15.0f;
 constexpr float MAX_SIGNAL = 3.2690174e6f;  // exp(MAX_LOG_S0)
 constexpr float MIN_SIGMA = 1e-4f;  // where b=0 in the brain is 1
+constexpr float LOUDEST = 20.0f;  // misfit, in σ, from which on it counts as in physics/adaptation.py
 constexpr float MAX_Q = 100.0f;  // (µm²/ms)^½, far outside of anything physical
 
 template <class T> struct Latent {
@@ -85,8 +86,10 @@ template <class T> EP_FN Misfit<T> misfit(T y, T S) {
     return {select(y == y, y - m, T{}), slope, 2.0f - slope * inverse};
 }
 
-// The second derivatives of ½ Σ r²: none, Fisher's information JᵀJ, or exact, with the model's own curvature.
-enum class Second { NONE, FISHER, EXACT };
+// The second derivatives of ½ Σ r²: none, Fisher's information JᵀJ, or exact, with the model's own curvature. Misfits
+// beyond LOUDEST count as such, but for NONE and FISHER, and for POSTERIOR's Σ r²: START has the information of
+// measurements that fit, EXACT the second derivatives of Huber's loss, POSTERIOR the information of reweighted ones.
+enum class Second { NONE, FISHER, START, EXACT, POSTERIOR };
 
 // What least squares needs of the measurements, in θ: Σ r², Jᵀr and the second derivatives, Σ w x xᵀ. Packed with the
 // monomials of degree four apart, of which a tensor's 21 products have only 15.
@@ -112,12 +115,19 @@ EP_FN void weighted_sums(int n_rows, const T* weight, const float* table, T* sum
 // Adds a measurement to Σ r² and Jᵀr; returns its weight in the second derivatives.
 template <Second SECOND, class T> EP_FN T add_measurement(T y, T S, const float* row, T& rss, T (&gradient)[DIMENSION]) {
     const Misfit<T> fit = misfit(y, S);
-    const T pull = fit.slope * fit.residual;
-    rss += fit.residual * fit.residual;
+    const T r = fit.residual;
+    T pulling = r, loss = r * r, weight = fit.slope;
+    if (SECOND == Second::START || SECOND == Second::EXACT || SECOND == Second::POSTERIOR) {
+        pulling = within(r, -LOUDEST, LOUDEST);
+        if (SECOND != Second::POSTERIOR) loss = pulling * (2.0f * r - pulling);
+        if (SECOND == Second::EXACT) weight = select(pulling == r, weight, T{}) - pulling * fit.bend;
+        if (SECOND == Second::POSTERIOR) weight *= LOUDEST / maximum(magnitude(r), all<T>(LOUDEST));
+    }
+    const T pull = fit.slope * pulling;
+    rss += loss;
     gradient[0] += pull;
     EP_UNROLL for (int k = 0; k < LINEAR; ++k) gradient[1 + k] += pull * row[k];
-    const T weight = fit.slope * (SECOND == Second::EXACT ? fit.slope - fit.residual * fit.bend : fit.slope);
-    return select(y == y, weight, T{});
+    return select(y == y, fit.slope * weight, T{});
 }
 
 // One pass over a voxel's measurements y[0..N-1], in units of σ. A thread has registers for all the sums. A CPU has not,
