@@ -5,9 +5,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the workshop extra is not installed")
 
-from edge_pigment.physics.adaptation import unpack
+from edge_pigment.physics.adaptation import DIAGONAL, unpack
 from edge_pigment.prior.features import CHANNELS, VOXEL_CHANNELS
-from edge_pigment_prior.network import ContextPrior, student_nll
+from edge_pigment_prior.network import ContextPrior, loosen, student_nll
 
 OWN = slice(VOXEL_CHANNELS, 2 * VOXEL_CHANNELS)
 
@@ -59,3 +59,56 @@ def test_loss_is_the_students_t_of_the_adaptation():
 
 def test_cost_stays_within_the_budget():
     assert ContextPrior().macs() <= 200_000
+
+
+def precision(factor):
+    L = unpack(factor)
+    return L @ np.swapaxes(L, -1, -2)
+
+
+def test_loosening_takes_away_what_is_known_of_md_and_nothing_else():
+    sd, rng = 0.25, np.random.default_rng(0)
+    mean, factor = rng.normal(size=(200, 7)), 5 * rng.normal(size=(200, 28))
+    factor[:, list(DIAGONAL)] = np.exp(rng.uniform(-2, 5, (200, 7)))
+    factor[:20] *= 0.01  # voxels of which the prior knows less already
+    before = precision(factor)
+    tensors = [torch.tensor(a)[:, :, None, None] for a in (mean, factor)]
+    after = precision(loosen(*tensors, sd)[:, :, 0, 0].numpy())
+    v = 0.5 * mean
+    v[:, 0] = 0
+    known = np.einsum("vi,vij,vj->v", v, before, v)
+    np.testing.assert_allclose(np.einsum("vi,vij,vj->v", v, after, v), np.minimum(known, 1 / sd**2), rtol=1e-9)
+    assert (known < 1 / sd**2).sum() > 5
+    # what is orthogonal to v, in the sense of the precision, is known as before
+    x = rng.normal(size=(200, 7))
+    x -= (np.einsum("vi,vij,vj->v", v, before, x) / known)[:, None] * v
+    expected = np.einsum("vij,vj->vi", before, x)
+    np.testing.assert_allclose(np.einsum("vij,vj->vi", after, x), expected, atol=1e-9 * np.abs(expected).max())
+
+
+def test_a_unit_of_log_md_is_half_of_the_root():
+    Q = np.random.default_rng(1).normal(size=(3, 3))
+    Q = Q + Q.T
+    change = 1e-5
+    grown = (1 + 0.5 * change) * Q
+    assert np.log(np.trace(grown @ grown) / np.trace(Q @ Q)) == pytest.approx(change, rel=1e-4)
+
+
+def test_the_loosened_network_is_blind_too_and_says_the_same_in_onnx(tmp_path):
+    from edge_pigment_export.graph import reach, to_onnx
+
+    torch.manual_seed(0)
+    model = ContextPrior(8, 8, 1, 8, unknown_md=0.25).eval()
+    torch.nn.init.normal_(model.head[-1].weight, std=0.5)
+    x = torch.randn(1, CHANNELS, 16, 16, requires_grad=True)
+    mean, factor = model(x)
+    (mean[0, :, 7, 8].sum() + factor[0, :, 7, 8].sum()).backward()
+    assert torch.all(x.grad[0, OWN, 7, 8] == 0)
+    assert torch.isfinite(x.grad).all()
+    onnxruntime = pytest.importorskip("onnxruntime")
+    proto = to_onnx(model)
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    found = session.run(None, {proto.graph.input[0].name: x.detach().numpy()})
+    np.testing.assert_allclose(found[0], mean.detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(found[1], factor.detach().numpy(), atol=1e-3)
+    assert reach(proto) == reach(to_onnx(ContextPrior(8, 8, 1, 8)))
