@@ -1,12 +1,13 @@
 """Are ruined scans caught, and clean ones left in peace? Detection and false-alarm rates of `edge_pigment.quality`.
 
-    python benchmarks/quality.py --data DATA_FOLDER --seeds 20 --output results/
+    python benchmarks/motion.py --data DATA_FOLDER --aligned aligned/
+    python benchmarks/quality.py --data DATA_FOLDER --aligned aligned/ --seeds 20 --output results/
 
 Scans known to be clean are simulated: of the digital head (a new one for each seed), and of reference tensor images
-fitted to each real scan, its scalp and eyes included. Seeds go through the protocols and noise levels in turn. What the
-checks say of them is a false alarm. Real scans, whole and cut to six directions and one b=0, are as they left the
-scanner, so what is found in them untouched may be there: it is listed by name, with figures, not counted
-(`benchmarks/motion.py` asks another registration about them).
+fitted to each real scan after DIPY has aligned its volumes, its scalp and eyes included. Seeds go through the protocols
+and noise levels in turn. What the checks say of them is a false alarm. Real scans, whole and cut to six directions and
+one b=0, are as they left the scanner, so what is found in them untouched may be there: it is listed by name, with
+figures, not counted. Of scans of fine voxels or many volumes `motion.averaged` and `motion.fewer` make smaller ones.
 
 Each scan is ruined in five ways (`ruin.py`) for each seed. The flip is judged by the whole pipeline, as a user would
 see it; the others by the same steps without the context prior, which they do not need. What is done already is read
@@ -32,8 +33,9 @@ from edge_pigment.physics.host import HostBackend
 from edge_pigment.pipeline import RunOptions, run
 from edge_pigment.quality import assess
 from edge_pigment.simulate import Noise, Protocol, Shell, Subject, read_profile, simulate_scan
-from edge_pigment_prior.references import find_scans, fit_reference
+from edge_pigment_prior.references import fit_reference
 from methods import subset_directions
+from motion import FINE_MM, averaged, fewer, find_all, name_of
 from ruin import FAULTS, FLIPPED, alarms, faults, flip_told, flipped
 
 HEAD = "digital head"
@@ -41,6 +43,7 @@ HEAD_MM = 2.0
 """Grid of the digital head."""
 TISSUE = 0.5
 """Of Otsu's threshold on the b=0 image: scalp, eyes and brain are above, air is not."""
+LEADS = ("LeadInStandardErrors", "PriorLeadInStandardErrors")
 LEAST_SLICES = 10
 """Along any axis; the checks say of thinner slabs that they cannot tell."""
 
@@ -48,22 +51,22 @@ LEAST_SLICES = 10
 def protocols() -> dict[str, tuple[Protocol, Noise]]:
     """What subjects are scanned with, in voxels of at least these sizes (mm)."""
     low = read_profile("64mT")
+
+    def shells(directions: int, b: float = 1000.0) -> tuple[Shell, ...]:
+        return (Shell(b=b, directions=directions),)
+
+    thin, thick = (3.0, 3.0, 3.0), (3.0, 3.0, 5.0)
     dual = (Shell(scheme="dual", b=1000.0),)
     return {
-        "6+1, SNR 10": (Protocol(voxel=(2.5, 2.5, 5.0)), Noise(snr=10)),
-        "6+1, SNR 20": (Protocol(voxel=(2.5, 2.5, 2.5)), Noise(snr=20)),
+        "6+1, SNR 10": (Protocol(voxel=thick), Noise(snr=10)),
+        "6+1, SNR 20": (Protocol(voxel=thin), Noise(snr=20)),
         "64 mT": (low.protocol, low.noise),
-        "6 dual + 1, SNR 12": (Protocol(shells=dual, voxel=(2.5, 2.5, 4.0)), Noise(snr=12)),
-        "12+1, SNR 12": (Protocol(shells=(Shell(b=1000.0, directions=12),), voxel=(3, 3, 3)), Noise(snr=12)),
-        "30+3, SNR 20": (Protocol(shells=(Shell(b=1000.0, directions=30),), b0=3, voxel=(2.5, 2.5, 3)), Noise(snr=20)),
-        "15+1, b=2000, SNR 30": (Protocol(shells=(Shell(b=2000.0, directions=15),), voxel=(3, 3, 3)), Noise(snr=30)),
-        "6+1, SNR 5": (Protocol(voxel=(3.0, 3.0, 5.0)), Noise(snr=5)),
+        "6 dual + 1, SNR 12": (Protocol(shells=dual, voxel=thick), Noise(snr=12)),
+        "12+1, SNR 12": (Protocol(shells=shells(12), voxel=thin), Noise(snr=12)),
+        "30+3, SNR 20": (Protocol(shells=shells(30), b0=3, voxel=thick), Noise(snr=20)),
+        "15+1, b=2000, SNR 30": (Protocol(shells=shells(15, 2000.0), voxel=thin), Noise(snr=30)),
+        "6+1, SNR 5": (Protocol(voxel=thick), Noise(snr=5)),
     }
-
-
-def name_of(path: Path) -> str:
-    """sub-x_acq-y."""
-    return path.name.removesuffix("_dwi.nii.gz")
 
 
 def subject_of(acquisition: Acquisition, name: str) -> Subject:
@@ -117,52 +120,74 @@ def trial(acquisition: Acquisition, seed: int, bundle: Path | None, whole: bool)
             "Verdict": told["Verdict"],
             "Reasons": told["Reasons"],
             "MotionMm": [told["MotionMm"]["Largest"], told["MotionMm"]["Span"]],
-            "FlipLead": told["GradientConvention"]["LeadInStandardErrors"],
+            "FlipLead": [told["GradientConvention"][lead] for lead in LEADS],
             "Seconds": told["Seconds"],
         }
         wrong = run_whole(flipped(acquisition), bundle)
         row["caught"][FLIPPED] = flip_told(wrong)
-        row["told"]["FlippedLead"] = wrong["GradientConvention"]["LeadInStandardErrors"]
+        row["told"]["FlippedLead"] = [wrong["GradientConvention"][lead] for lead in LEADS]
         row["told"]["Undecidable"] = wrong["GradientConvention"]["Undecidable"]
     ruined = faults(acquisition, np.random.default_rng([seed, len(acquisition.gradients)]))
     row["caught"] |= {name: bool(caught(look(scan))) for name, (scan, caught) in ruined.items()}
     return row
 
 
-def rows(data: Path | None, seeds: int, only: str, bundle: Path | None, done: set[str]) -> Iterator[dict[str, Any]]:
-    """Rows that are not done."""
-    scans = [p for p in find_all(data) if only in name_of(p)] if data else []
-    for path in scans:
-        keys = [f"{name_of(path)} {seed}" for seed in range(seeds)]
-        if done.issuperset(f"{kind} {key}" for kind in ("real", "real 6+1", "simulated") for key in keys):
-            continue
-        acquisition = read_acquisition(path)
-        if min(acquisition.signal.shape[:3]) < LEAST_SLICES:
-            continue
-        few = acquisition.subset(np.sort(subset_directions(acquisition.gradients, 6)[0]))
-        subject = subject_of(acquisition, name_of(path))
-        for seed, key in enumerate(keys):
-            if f"simulated {key}" not in done:
-                protocol, scan = simulated(subject, seed)
+class Heads:
+    """The real scans and the subjects made of them, each made when it is first asked for and kept.
+
+    Args:
+        data: folder of data sets.
+        aligned: folder of `motion.py`'s scans.
+        only: part of the scans' names.
+    """
+
+    def __init__(self, data: Path | None, aligned: Path | None, only: str) -> None:
+        self.paths = {name_of(p): p for p in find_all(data) if only in name_of(p)} if data else {}
+        self._aligned, self._real, self._subjects = aligned, {}, {}
+
+    def real(self, name: str) -> Acquisition:
+        """As it left the scanner."""
+        if name not in self._real:
+            self._real[name] = averaged(fewer(read_acquisition(self.paths[name])), FINE_MM)
+        return self._real[name]
+
+    def few(self, name: str) -> Acquisition:
+        """Cut to six directions and a b=0."""
+        scan = self.real(name)
+        return scan.subset(np.sort(subset_directions(scan.gradients, 6)[0]))
+
+    def subject(self, name: str) -> Subject | None:
+        """Of the aligned scan; None where that is not there."""
+        file = self._aligned / f"{name}.npz" if self._aligned else None
+        if name not in self._subjects and file and file.exists():
+            with np.load(file) as f:
+                scan = Acquisition(f["signal"], GradientTable(f["bvals"], f["bvecs"]), f["affine"])
+            self._subjects[name] = subject_of(scan, name)
+        return self._subjects.get(name)
+
+
+def rows(heads: Heads, seeds: int, only: str, bundle: Path | None, done: set[str]) -> Iterator[dict[str, Any]]:
+    """Rows that are not done, seed by seed."""
+    for seed in range(seeds):
+        if only in HEAD and (key := f"{HEAD} {seed}") not in done:
+            by, scan = simulated(make_phantom(HEAD_MM, seed=seed).subject, seed)
+            yield {"key": key, "kind": HEAD, "scan": HEAD, "by": by} | trial(scan, seed, bundle, whole=True)
+        for name in heads.paths:
+            if min(heads.real(name).signal.shape[:3]) < LEAST_SLICES:
+                continue
+            if (key := f"simulated {name} {seed}") not in done and (subject := heads.subject(name)) is not None:
+                by, scan = simulated(subject, seed)
                 row = trial(scan, seed, bundle, whole=True)
-                yield {"key": f"simulated {key}", "kind": "simulated", "scan": name_of(path), "by": protocol} | row
-            for kind, real in (("real", acquisition), ("real 6+1", few)):
-                if f"{kind} {key}" not in done:
-                    row = trial(real, seed, bundle, whole=seed == 0)
-                    yield {"key": f"{kind} {key}", "kind": kind, "scan": name_of(path), "by": kind} | row
-    for seed in range(seeds if only in HEAD else 0):
-        if (key := f"simulated {HEAD} {seed}") not in done:
-            protocol, scan = simulated(make_phantom(HEAD_MM, seed=seed).subject, seed)
-            yield {"key": key, "kind": HEAD, "scan": HEAD, "by": protocol} | trial(scan, seed, bundle, whole=True)
-
-
-def find_all(folder: Path) -> list[Path]:
-    """Scans of the data sets in a folder, and of the folder itself."""
-    return [path for part in [folder, *sorted(p for p in folder.iterdir() if p.is_dir())] for path in find_scans(part)]
+                yield {"key": key, "kind": "simulated", "scan": name, "by": by} | row
+            for kind, take in (("real", heads.real), ("real 6+1", heads.few)):
+                if (key := f"{kind} {name} {seed}") not in done:
+                    row = trial(take(name), seed, bundle, whole=seed == 0)
+                    yield {"key": key, "kind": kind, "scan": name, "by": kind} | row
 
 
 def main(
     data: Annotated[Path | None, typer.Option(help="Folder of BIDS datasets with real scans.")] = None,
+    aligned: Annotated[Path | None, typer.Option(help="Folder of motion.py's aligned scans.")] = None,
     seeds: Annotated[int, typer.Option(help="Protocols, noises and faults.")] = 20,
     only: Annotated[str, typer.Option(help="Part of the scans' names.")] = "",
     bundle: Annotated[Path | None, typer.Option(help="Bundle; the shipped one by default.")] = None,
@@ -173,7 +198,8 @@ def main(
     file = output / "quality.jsonl"
     found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     began = time.perf_counter()
-    for row in rows(data, seeds, only, bundle, {row["key"] for row in found}):
+    done = {row["key"] for row in found}
+    for row in rows(Heads(data, aligned, only), seeds, only, bundle, done):
         found.append(row)
         with file.open("a") as log:
             log.write(json.dumps(row) + "\n")
@@ -218,7 +244,8 @@ def untouched(found: list[dict[str, Any]]) -> str:
             rung = ", ".join(name for name, value in row["alarms"].items() if value)
             title = row["scan"] + row["kind"].removeprefix("real")
             mm = ", ".join("" if v is None else f"{v:.1f}" for v in told["MotionMm"])
-            lines.append(f"| {title} | {told['Verdict']} | {mm} | {told['FlipLead']:.1f} | {rung} |")
+            leads = ", ".join("" if v is None else f"{v:.1f}" for v in told["FlipLead"])
+            lines.append(f"| {title} | {told['Verdict']} | {mm} | {leads} | {rung} |")
     return "\n".join(lines)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.brainmask import brain_mask
-from edge_pigment.gradients import CLEARLY
 from edge_pigment.quality.levels import HIGHEST_ADC, LOWEST_ADC
 from edge_pigment.quality.motion import WARN_MM
 from edge_pigment.simulate.sampling import move
@@ -80,7 +79,7 @@ def alarms(told: Told) -> dict[str, bool]:
 
 def flip_told(told: Told) -> bool:
     """Whether the frame is doubted."""
-    return bool(told["GradientConvention"]["LeadInStandardErrors"] > CLEARLY)
+    return bool(told["GradientConvention"]["Doubted"])
 
 
 def _adc_doubted(told: Told) -> bool:

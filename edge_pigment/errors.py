@@ -106,6 +106,11 @@ SIGNS_DOUBTFUL = (
     "components negated. FA and MD do not depend on that, but V1 and the tensor do. Check the .bvec file, and "
     "negate its {best} row if that is so."
 )
+SIGNS_UNPREDICTED = (
+    "The gradient directions seem to break the BIDS/FSL rule: with the {best} components negated, voxels are clearly "
+    "more like what their surroundings let the prior expect. MD does not depend on that, but V1 and the tensor do, and "
+    "FA where it leans on the prior. Check the .bvec file, and negate its {best} row if that is so."
+)
 
 # --- BIDS ---------------------------------------------------------------------------------------------------
 BIDS_FOLDER_MISSING = "There is no folder at {path}."

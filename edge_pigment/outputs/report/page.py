@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment import __version__
-from edge_pigment.gradients import CLEARLY
 from edge_pigment.outputs.report import charts
 from edge_pigment.outputs.report.pictures import volumes
 from edge_pigment.outputs.report.regions import novel_areas
@@ -201,8 +200,9 @@ def _protocol(provenance: Mapping[str, Any], quality: Mapping[str, Any]) -> str:
 def _frame(frame: Mapping[str, Any]) -> str:
     if frame.get("Undecidable"):
         return f"not checked: {frame['Undecidable']}"
-    if frame.get("LeadInStandardErrors", 0) > CLEARLY:
-        return f"doubtful: others fit better by {frame['LeadInStandardErrors']:.1f} standard errors"
+    if frame.get("Doubted"):
+        lead = max(frame["LeadInStandardErrors"], frame["PriorLeadInStandardErrors"] or 0.0)
+        return f"doubtful: others fit better by {lead:.1f} standard errors"
     return "as fibres run"
 
 
