@@ -35,7 +35,7 @@ from edge_pigment.quality import assess
 from edge_pigment.simulate import Noise, Protocol, Shell, Subject, read_profile, simulate_scan
 from edge_pigment_prior.references import fit_reference
 from methods import subset_directions
-from motion import FINE_MM, averaged, fewer, find_all, name_of
+from motion import FINE_MM, averaged, fewer, find_all, load, name_of
 from ruin import FAULTS, FLIPPED, alarms, faults, flip_told, flipped
 
 HEAD = "digital head"
@@ -160,9 +160,7 @@ class Heads:
         """Of the aligned scan; None where that is not there."""
         file = self._aligned / f"{name}.npz" if self._aligned else None
         if name not in self._subjects and file and file.exists():
-            with np.load(file) as f:
-                scan = Acquisition(f["signal"], GradientTable(f["bvals"], f["bvecs"]), f["affine"])
-            self._subjects[name] = subject_of(scan, name)
+            self._subjects[name] = subject_of(load(file)[0], name)
         return self._subjects.get(name)
 
 
