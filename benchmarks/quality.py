@@ -165,19 +165,20 @@ class Heads:
 
 
 def rows(heads: Heads, seeds: int, only: str, bundle: Path | None, done: set[str]) -> Iterator[dict[str, Any]]:
-    """Rows that are not done, seed by seed."""
+    """Rows that are not done: first what is simulated, then real scans, each seed by seed."""
+    names = [name for name in heads.paths if min(heads.real(name).signal.shape[:3]) >= LEAST_SLICES]
     for seed in range(seeds):
         if only in HEAD and (key := f"{HEAD} {seed}") not in done:
             by, scan = simulated(make_phantom(HEAD_MM, seed=seed).subject, seed)
             yield {"key": key, "kind": HEAD, "scan": HEAD, "by": by} | trial(scan, seed, bundle, whole=True)
-        for name in heads.paths:
-            if min(heads.real(name).signal.shape[:3]) < LEAST_SLICES:
-                continue
+        for name in names:
             if (key := f"simulated {name} {seed}") not in done and (subject := heads.subject(name)) is not None:
                 by, scan = simulated(subject, seed)
                 row = trial(scan, seed, bundle, whole=True)
                 yield {"key": key, "kind": "simulated", "scan": name, "by": by} | row
-            for kind, take in (("real", heads.real), ("real 6+1", heads.few)):
+    for seed in range(seeds):
+        for name in names:
+            for kind, take in (("real 6+1", heads.few), ("real", heads.real)):
                 if (key := f"{kind} {name} {seed}") not in done:
                     row = trial(take(name), seed, bundle, whole=seed == 0)
                     yield {"key": key, "kind": kind, "scan": name, "by": kind} | row

@@ -8,7 +8,6 @@ import numpy as np
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.quality.levels import HIGHEST_ADC, LOWEST_ADC
-from edge_pigment.quality.motion import WARN_MM
 from edge_pigment.simulate.sampling import move
 
 Told = Mapping[str, Any]
@@ -93,4 +92,4 @@ def _swap_told(told: Told) -> bool:
 
 
 def _motion_told(told: Told) -> bool:
-    return bool((told["MotionMm"]["Largest"] or 0) > WARN_MM)
+    return bool((told["MotionMm"]["Largest"] or 0) > told["MotionMm"]["Limit"])

@@ -83,6 +83,7 @@ class Quality:
             "MotionMm": {
                 "Largest": _or_none(self.motion.largest),
                 "Span": _or_none(self.motion.span),
+                "Limit": self.motion.limit,
                 "PerVolume": _rounded(self.motion.displacement),
                 "Translation": [_rounded(row) for row in self.motion.translation],
                 "RotationDegrees": [_rounded(row) for row in self.motion.rotation],

@@ -123,13 +123,19 @@ def _read(path: Path, bval: Path, bvec: Path) -> _Piece:
         raise _UnfinishedError(f"{bvec.name} is not complete")
     count = min(voxels.shape[3], len(bvals), len(rows))
     # a scanner may make room for all volumes beforehand: an empty one has not arrived
-    kept = [n for n in range(count) if voxels[..., n].min() < voxels[..., n].max()]
+    kept = [n for n in range(count) if _has_signal(voxels[..., n])]
     if not kept:
         raise _UnfinishedError("no complete volume yet")
     if len(kept) < voxels.shape[3]:
         voxels = np.asfortranarray(voxels[..., kept])
     digests = tuple(hashlib.blake2b(voxels[..., n].tobytes("F"), digest_size=16).digest() for n in range(len(kept)))
     return _Piece(voxels, bvals[kept], np.nan_to_num(rows[kept]) * fsl_signs(affine), affine, header, digests)
+
+
+def _has_signal(volume: Volume) -> bool:
+    """As `read_acquisition` asks it: at least two finite values."""
+    known = volume[np.isfinite(volume)]
+    return bool(known.size) and bool(known.min() < known.max())
 
 
 def _numbers(path: Path) -> Float:

@@ -14,7 +14,7 @@ from edge_pigment.outputs.report import charts
 from edge_pigment.outputs.report.pictures import volumes
 from edge_pigment.outputs.report.regions import novel_areas
 from edge_pigment.outputs.sheet import facts
-from edge_pigment.quality import levels, motion
+from edge_pigment.quality import levels
 from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
 from edge_pigment.trust import NOVEL
 
@@ -161,7 +161,7 @@ def _volumes(quality: Mapping[str, Any]) -> str:
         "<h3>Brightness against volumes of the same b</h3>"
         f"{charts.bars(percent, round(100 * float(np.expm1(levels.GAIN))), ' %', outliers, signed=True)}"
         "<h3>Displacement, motion or eddy currents</h3>"
-        f"{charts.bars(moved['PerVolume'], motion.WARN_MM, ' mm')}{_items(said)}</div>"
+        f"{charts.bars(moved['PerVolume'], moved['Limit'], ' mm')}{_items(said)}</div>"
     )
 
 
