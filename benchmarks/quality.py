@@ -4,7 +4,8 @@
     python benchmarks/quality.py --data DATA_FOLDER --aligned aligned/ --seeds 20 --output results/
 
 Scans known to be clean are simulated: of the digital head (a new one for each seed), and of reference tensor images
-fitted to each real scan after DIPY has aligned its volumes, its scalp and eyes included. Seeds go through the protocols
+fitted to each real scan after DIPY has aligned its volumes, its scalp and eyes included (a scan that is not in the
+folder of aligned ones is taken as it is if it lay still, and else left out). Seeds go through the protocols
 and noise levels in turn. What the checks say of them is a false alarm. Real scans, whole and cut to six directions and
 one b=0, are as they left the scanner, so what is found in them untouched may be there: it is listed by name, with
 figures, not counted. Of scans of fine voxels or many volumes `motion.averaged` and `motion.fewer` make smaller ones.
@@ -32,10 +33,11 @@ from edge_pigment.phantom import make_phantom
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.pipeline import RunOptions, run
 from edge_pigment.quality import assess
+from edge_pigment.quality.motion import WARN_MM
 from edge_pigment.simulate import Noise, Protocol, Shell, Subject, read_profile, simulate_scan
 from edge_pigment_prior.references import fit_reference
 from methods import subset_directions
-from motion import FINE_MM, averaged, fewer, find_all, load, name_of
+from motion import FINE_MM, averaged, fewer, find_all, load, measured, name_of
 from ruin import FAULTS, FLIPPED, alarms, faults, flip_told, flipped
 
 HEAD = "digital head"
@@ -157,10 +159,13 @@ class Heads:
         return scan.subset(np.sort(subset_directions(scan.gradients, 6)[0]))
 
     def subject(self, name: str) -> Subject | None:
-        """Of the aligned scan; None where that is not there."""
-        file = self._aligned / f"{name}.npz" if self._aligned else None
-        if name not in self._subjects and file and file.exists():
-            self._subjects[name] = subject_of(load(file)[0], name)
+        """Of the aligned scan; None where that is not there and the head moved."""
+        if name not in self._subjects:
+            file = self._aligned / f"{name}.npz" if self._aligned else None
+            if file and file.exists():
+                self._subjects[name] = subject_of(load(file)[0], name)
+            elif measured(scan := self.real(name))[0] < WARN_MM:
+                self._subjects[name] = subject_of(scan, name)
         return self._subjects.get(name)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_pigment import __version__
 from edge_pigment.outputs.report import charts
 from edge_pigment.outputs.report.pictures import volumes
-from edge_pigment.outputs.report.regions import novel_areas
+from edge_pigment.outputs.report.regions import Area, areas
 from edge_pigment.outputs.sheet import facts
 from edge_pigment.quality import levels
 from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
@@ -23,6 +23,11 @@ CANVAS = (560, 470)
 _LOOK = {USABLE: ("usable", "✓"), CARE: ("care", "!"), REPEAT: ("repeat", "✕")}
 """Class and sign of each verdict: colour is never all that tells them apart."""
 _NOT_JUDGED = ("unknown", "?")
+_LOOK_AT = {
+    "MD": "whose diffusion is far below the rest of the brain (a lesion, or an artefact)",
+    "novelty": "unlike its surroundings (a lesion, an artefact, or new to the prior)",
+}
+"""What an area is, by the map that shows it."""
 _KEYS = "Keys: 1–7 map, ← → plane, ↑ ↓ slice (with Shift: five), c cross. Click or wheel in a picture."
 
 
@@ -51,12 +56,7 @@ def draw_report(
     told = [*quality.get("Reasons", ()), *quality.get("Protocol", {}).get("Limits", ())]
     others = [warning for warning in warnings if warning not in told]
     data = volumes(maps, mask, affine) | {"novel": NOVEL}
-    areas = novel_areas(maps["novelty"], mask, affine) if "novelty" in maps else []
-    notes = [
-        f'<a href="#" data-goto="{",".join(f"{v:.1f}" for v in area.centre)}">{area.ml:.1f} ml around '
-        f"({', '.join(f'{v:.0f}' for v in area.centre)}) mm</a>"
-        for area in areas
-    ]
+    notes = [_look_at(name, some, data) for name, some in areas(maps, mask, affine).items()]
     body = "".join(
         [
             f"<header><h1>{escape(title)}</h1>",
@@ -96,20 +96,27 @@ def _items(sentences: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{s}</li>" for s in sentences) + "</ul>" if sentences else ""
 
 
-def _verdict(quality: Mapping[str, Any], areas: Sequence[str]) -> str:
+def _verdict(quality: Mapping[str, Any], notes: Sequence[str]) -> str:
     level = quality.get("Verdict", "")
     look, sign = _LOOK.get(level, _NOT_JUDGED)
     reasons = _items([escape(reason) for reason in quality.get("Reasons", ())]) or f"<p>{_all_well(quality)}</p>"
-    if areas:
-        reasons += (
-            "<p><b>Look at:</b> tissue unlike its surroundings (a lesion, an artefact, or new to the prior): "
-            f"{'; '.join(areas)}.</p>"
-        )
+    reasons += "".join(f"<p>{note}</p>" for note in notes)
     word = level[:1].upper() + level[1:] or "Not judged"
     return (
         f'<section id="verdict" class="{look}"><div class="sign" aria-hidden="true">{sign}</div>'
         f'<div><div class="word">{word}</div>{reasons}</div></section>'
     )
+
+
+def _look_at(name: str, some: Sequence[Area], data: Mapping[str, Any]) -> str:
+    """A sentence with a link to each area: where the pictures go, and the slice and the map that they show then."""
+    links = []
+    for area in some:
+        z, height = area.centre[2] - data["origin"][2], data["size"][2]
+        slice_number = min(max(round(z / height), 0), data["shape"][2] - 1) + 1
+        goto = f'data-goto="{",".join(f"{v:.1f}" for v in area.centre)}" data-map="{name}"'
+        links.append(f'<a href="#" {goto}>{area.ml:.1f} ml in axial slice {slice_number}</a>')
+    return f"<b>Look at</b> tissue {_LOOK_AT[name]}: {', '.join(links)}."
 
 
 def _all_well(quality: Mapping[str, Any]) -> str:
