@@ -229,7 +229,7 @@ SWAPPED_OR_MOVED = (
 )
 MOVED = (
     "The head moved, or the image was shifted by eddy currents, by {mm:.1f} mm ({degrees:.1f} degrees) between volumes "
-    "(volume {volumes})."
+    "(volumes {volumes} against the rest)."
 )
 MOVED_TOO_FAR = "Different tissue lies in one voxel's measurements."
 MOVED_SOMEWHAT = "Register the volumes before use; edges and thin tracts are blurred."

@@ -17,6 +17,7 @@ from edge_pigment.outputs.sheet import facts
 from edge_pigment.quality import levels
 from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
 from edge_pigment.trust import NOVEL
+from edge_pigment.watch.precision import measure_precision
 
 CANVAS = (560, 470)
 """Pixels of a plane's canvas, shown smaller: sharp on dense screens and on paper."""
@@ -28,6 +29,8 @@ _LOOK_AT = {
     "novelty": "unlike its surroundings (a lesion, an artefact, or new to the prior)",
 }
 """What an area is, by the map that shows it."""
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+"""What browsers let the page do: nothing is fetched, whatever a scan's name or header holds."""
 _KEYS = "Keys: 1–7 map, ← → plane, ↑ ↓ slice (with Shift: five), c cross. Click or wheel in a picture."
 
 
@@ -56,7 +59,7 @@ def draw_report(
     told = [*quality.get("Reasons", ()), *quality.get("Protocol", {}).get("Limits", ())]
     others = [warning for warning in warnings if warning not in told]
     data = volumes(maps, mask, affine) | {"novel": NOVEL}
-    notes = [_look_at(name, some, data) for name, some in areas(maps, mask, affine).items()]
+    notes = [*_precision(maps, mask), *(_look_at(name, some, data) for name, some in areas(maps, mask, affine).items())]
     body = "".join(
         [
             f"<header><h1>{escape(title)}</h1>",
@@ -76,6 +79,7 @@ def draw_report(
     packed = json.dumps(data, ensure_ascii=True).replace("</", "<\\/")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}: edge-pigment</title><style>{_file('style.css')}</style></head>"
         f'<body><main>{body}</main><script type="application/json" id="volumes">{packed}</script>'
@@ -106,6 +110,20 @@ def _verdict(quality: Mapping[str, Any], notes: Sequence[str]) -> str:
         f'<section id="verdict" class="{look}"><div class="sign" aria-hidden="true">{sign}</div>'
         f'<div><div class="word">{word}</div>{reasons}</div></section>'
     )
+
+
+def _precision(maps: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> list[str]:
+    """How precise the maps are in white matter, and by whose word; nothing where there is too little of it."""
+    if not {"FA", "MD", "FA_sd", "MD_sd", "datashare"} <= set(maps):
+        return []
+    found = measure_precision(maps, mask)
+    if not np.isfinite(found.white_fa_sd):
+        return []
+    return [
+        f"In white matter FA is known to ± {found.white_fa_sd:.2f} and MD to ± {1e3 * found.white_md_sd:.2f} × 10⁻³ "
+        f"mm²/s (sd); {100 * found.share:.0f} % of it is measured in the voxel itself, the rest inferred from its "
+        "surroundings."
+    ]
 
 
 def _look_at(name: str, some: Sequence[Area], data: Mapping[str, Any]) -> str:
