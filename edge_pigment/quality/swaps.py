@@ -28,8 +28,8 @@ SURE = 4.0
 """Standard errors between blocks by which the exchanged order must leave less residual, of the best of all pairs."""
 SURE_OF_SHAPE = 2.5
 """The same for the shape of tensors. In scans in order the best pair trails by 1 to 10 standard errors, down to SNR 5.
-Of noise alone, the pairs of six even directions being five kinds, chance exceeds it in 3 % of scans, and those are to be
-repeated for their SNR."""
+Of noise alone, the pairs of six even directions being five kinds, chance exceeds it in 3 % of scans, and those are to
+be repeated for their SNR."""
 AS_GOOD = 0.9
 """Of the best pair's lead: pairs above cannot be told from it."""
 MOST_VOXELS = 15_000
