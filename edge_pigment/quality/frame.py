@@ -85,7 +85,7 @@ def ask_prior(summary: Summary, mask: NDArray[np.bool_], interleave: int, networ
         mirrored = theta.copy()
         mirrored[1:] *= _mirror(signs).astype(np.float32)
         mean, _ = interleaved_prior(network, Summary(mirrored, sd), part, interleave)
-        agreement[name] = _agreement(mirrored[1:], diffusivity(mean.T).T) * tissue
+        agreement[name] = _agreement(mirrored[1:], diffusivity(mean.T).T.astype(np.float32)) * tissue
     blocks = block_labels(part)
     leads = {name: lead_of(agreement[name] - agreement["none"], blocks) for name in SIGNS if name != "none"}
     best = max(leads, key=leads.__getitem__)
