@@ -250,7 +250,7 @@ def run(
         voxels = voxel_maps(adapted.outcome, m.scale, nu)
         maps = {name: to_image(values, m.mask) for name, values in voxels.items()}
     with steps.timed("quality"):
-        convention = check_frame(maps["tensor"], maps["FA"], mask, acquisition, m, adapted.summary, session)
+        convention = check_frame(maps, mask, acquisition, m, adapted.summary, session)
         residual = residual_z(m.y, adapted.outcome.mode, m.b, m.bvecs, m.sigma)
         quality = assess(acquisition, mask, m, adapted.summary.theta, residual, convention)
     if convention.warning:

@@ -4,9 +4,13 @@
 not; but the prior predicts each voxel from the others' summaries, whose frame and places it has learned to go
 together. With wrong signs the directions are mirrored and the places are not, and it predicts worse. The measure is
 the product of the predicted and the measured deviatoric tensor: the voxel's own noise is independent of the prediction,
-so that it averages out over the brain, however strong it is. Where fibres have decided, nothing is asked.
+so that it averages out over the brain, however strong it is.
+
+It is not asked where fibres have found other signs, nor where they found the file's and the tensors are the data's own
+word: where they are mostly the prior's, which continues fibres in whatever frame it is shown, they speak for the file.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +19,7 @@ from numpy.typing import NDArray
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import Measurements
-from edge_pigment.gradients import CLEARLY, SIGNS, Convention, check_convention
+from edge_pigment.gradients import CLEARLY, SIGNS, TRACT_FA, Convention, check_convention
 from edge_pigment.interpolation import interleaved_prior
 from edge_pigment.physics.backend import Array, Summary
 from edge_pigment.physics.tensor import diffusivity
@@ -27,6 +31,8 @@ Float = NDArray[np.float64]
 UNPREDICTED = 3.0
 """Standard errors between blocks by which other signs must be predicted better. Chance exceeds it in one of three
 choices in 0.4 % of scans that the prior knows nothing of; of those that it knows, wrong signs trail by 3 and more."""
+OWN_WORD = 0.5
+"""Median data share of white matter from which its tensors are the data's more than the prior's."""
 MOST_VOXELS = 30_000
 """In the middle slices: six directions at SNR 5 lead by 5 standard errors there, and four predictions of so many cost
 a fraction of the scan's own."""
@@ -37,8 +43,7 @@ _DOUBLED = np.array([[1.0], [1.0], [1.0], [2.0], [2.0], [2.0]])
 
 
 def check_frame(
-    tensor: Array,
-    fa: Array,
+    maps: Mapping[str, Array],
     mask: NDArray[np.bool_],
     acquisition: Acquisition,
     measurements: Measurements,
@@ -48,16 +53,18 @@ def check_frame(
     """Ask the fibres and, where they leave it open, the prior.
 
     Args:
-        tensor: (X, Y, Z, 6), as of `check_convention`.
-        fa: (X, Y, Z).
+        maps: of the scan, by name: tensor, FA and datashare are looked at.
         mask: (X, Y, Z).
         acquisition: the scan.
         measurements: of the mask's V voxels.
         summary: of the same voxels.
         network: that made the scan's prior.
     """
-    found = check_convention(tensor, fa, mask, acquisition)
-    if found.undecidable or max(found.lead, found.margin) > CLEARLY:
+    found = check_convention(maps["tensor"], maps["FA"], mask, acquisition)
+    if found.undecidable or found.lead > CLEARLY:
+        return found
+    share = float(np.median(maps["datashare"][mask & (maps["FA"] > TRACT_FA)]))
+    if found.margin > CLEARLY and share > OWN_WORD:
         return found
     best, lead = ask_prior(summary, measurements.mask, measurements.interleave, network)
     if lead > UNPREDICTED:

@@ -59,7 +59,10 @@ def draw_report(
     told = [*quality.get("Reasons", ()), *quality.get("Protocol", {}).get("Limits", ())]
     others = [warning for warning in warnings if warning not in told]
     data = volumes(maps, mask, affine) | {"novel": NOVEL}
-    notes = [*_precision(maps, mask), *(_look_at(name, some, data) for name, some in areas(maps, mask, affine).items())]
+    notes = []
+    if quality.get("Verdict") != REPEAT:  # else what there is to see is the fault
+        notes = _precision(maps, mask)
+        notes += [_look_at(name, some, data) for name, some in areas(maps, mask, affine).items()]
     body = "".join(
         [
             f"<header><h1>{escape(title)}</h1>",
