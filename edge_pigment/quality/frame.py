@@ -33,9 +33,10 @@ UNPREDICTED = 3.0
 choices in 0.4 % of scans that the prior knows nothing of; of those that it knows, wrong signs trail by 3 and more."""
 OWN_WORD = 0.5
 """Median data share of white matter from which its tensors are the data's more than the prior's."""
-MOST_VOXELS = 30_000
-"""In the middle slices: six directions at SNR 5 lead by 5 standard errors there, and four predictions of so many cost
-a fraction of the scan's own."""
+FIRST_LOOK, MOST_VOXELS = 8_000, 30_000
+"""In the middle slices: six directions at SNR 5 lead by 5 standard errors there. Four predictions of so many can cost as
+much as the scan's own, so fewer are looked at first; where they speak for the file's signs that is enough, and where
+not, the rest decides."""
 TISSUE_MD = (0.2, 1.5)
 """µm²/ms: fluid and air have no direction to predict."""
 _DOUBLED = np.array([[1.0], [1.0], [1.0], [2.0], [2.0], [2.0]])
@@ -66,13 +67,18 @@ def check_frame(
     share = float(np.median(maps["datashare"][mask & (maps["FA"] > TRACT_FA)]))
     if found.margin > CLEARLY and share > OWN_WORD:
         return found
-    best, lead = ask_prior(summary, measurements.mask, measurements.interleave, network)
+    for most in (FIRST_LOOK, MOST_VOXELS):
+        best, lead = ask_prior(summary, measurements.mask, measurements.interleave, network, most)
+        if lead < -UNPREDICTED:
+            break
     if lead > UNPREDICTED:
         return replace(found, best=best, prior_lead=lead, warning=texts.SIGNS_UNPREDICTED.format(best=best))
     return replace(found, prior_lead=lead)
 
 
-def ask_prior(summary: Summary, mask: NDArray[np.bool_], interleave: int, network: Network) -> tuple[str, float]:
+def ask_prior(
+    summary: Summary, mask: NDArray[np.bool_], interleave: int, network: Network, most: int = MOST_VOXELS
+) -> tuple[str, float]:
     """The signs other than the file's that are predicted best, and by how many standard errors better than the file's.
 
     Args:
@@ -80,8 +86,9 @@ def ask_prior(summary: Summary, mask: NDArray[np.bool_], interleave: int, networ
         mask: (Z, Y, X).
         interleave: as `Measurements` has it.
         network: that makes priors.
+        most: voxels to look at, in whole slices, three at least.
     """
-    first, last = _middle(mask)
+    first, last = _middle(mask, most)
     start, end = int(mask[:first].sum()), int(mask[:last].sum())
     part = mask[first:last]
     theta, sd = (np.ascontiguousarray(values[:, start:end]) for values in summary)
@@ -99,12 +106,12 @@ def ask_prior(summary: Summary, mask: NDArray[np.bool_], interleave: int, networ
     return best, leads[best]
 
 
-def _middle(mask: NDArray[np.bool_]) -> tuple[int, int]:
-    """First and one past the last of the slices around the brain's middle that hold MOST_VOXELS, three at least."""
+def _middle(mask: NDArray[np.bool_], most: int) -> tuple[int, int]:
+    """First and one past the last of the slices around the brain's middle that hold `most` voxels, three at least."""
     counts = mask.sum((1, 2))
     first = last = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
     last += 1
-    while (last - first < 3 or counts[first:last].sum() < MOST_VOXELS) and last - first < len(counts):
+    while (last - first < 3 or counts[first:last].sum() < most) and last - first < len(counts):
         first, last = max(first - 1, 0), min(last + 1, len(counts))
     return first, last
 
