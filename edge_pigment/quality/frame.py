@@ -34,9 +34,9 @@ choices in 0.4 % of scans that the prior knows nothing of; of those that it know
 OWN_WORD = 0.5
 """Median data share of white matter from which its tensors are the data's more than the prior's."""
 FIRST_LOOK, MOST_VOXELS = 8_000, 30_000
-"""In the middle slices: six directions at SNR 5 lead by 5 standard errors there. Four predictions of so many can cost as
-much as the scan's own, so fewer are looked at first; where they speak for the file's signs that is enough, and where
-not, the rest decides."""
+"""In the middle slices: six directions at SNR 5 lead by 5 standard errors there. Four predictions of so many can cost
+as much as the scan's own, so fewer are looked at first; where they speak for the file's signs that is enough, and
+where not, the rest decides."""
 TISSUE_MD = (0.2, 1.5)
 """µm²/ms: fluid and air have no direction to predict."""
 _DOUBLED = np.array([[1.0], [1.0], [1.0], [2.0], [2.0], [2.0]])
