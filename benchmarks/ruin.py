@@ -92,4 +92,4 @@ def _swap_told(told: Told) -> bool:
 
 
 def _motion_told(told: Told) -> bool:
-    return bool((told["MotionMm"]["Largest"] or 0) > told["MotionMm"]["Limit"])
+    return bool(told["MotionMm"]["Moved"])

@@ -28,8 +28,9 @@ HEAD_MM = 50.0
 LEAST_PULL_MM = 0.6
 """Volumes displaced less stay as they are: interpolation would blur them more than it aligns."""
 WARN_MM = 1.5
-"""Root mean square over the brain, above which the user is told. Fibres' contrast alone makes 0.5 mm; eddy currents at
-b = 2000 make 1 to 3 mm of what looks like motion, and blurs the maps like it."""
+"""Root mean square over the brain, above which the user is told, at b = 1000 and below. Fibres' contrast alone makes
+0.5 mm; it grows with b, and so does the limit: at b = 2000 scans simulated of heads that are still have up to 2.2 mm
+(benchmarks/quality.py), and eddy currents come in, which blur the maps like motion."""
 WARN_SLAB_MM = 3.0
 """The same for a slab. Where the top and the bottom of the head are not in the image no edge holds a volume upright,
 and fibres' contrast makes up to 2.3 mm in scans simulated of one that is still (benchmarks/quality.py)."""
@@ -44,13 +45,20 @@ class Motion(NamedTuple):
     """Of each volume against the pose that most volumes of its shell are nearest to.
 
     translation (N, 3) mm along the image axes; rotation (N, 3) degrees about them; displacement (N,) mm, root mean
-    square over the brain. NaN where a volume has no like. limit: of displacement in mm, beyond which the user is told.
+    square over the brain. NaN where a volume has no like. limits (N,) of displacement in mm, beyond which the user is
+    told.
     """
 
     translation: Float
     rotation: Float
     displacement: Float
-    limit: float = WARN_MM
+    limits: Float
+
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """Volumes beyond their limit."""
+        known = np.nan_to_num(self.displacement)
+        return tuple(int(n) for n in np.flatnonzero(known > self.limits))
 
     @property
     def largest(self) -> float:
@@ -79,8 +87,8 @@ def measure_motion(acquisition: Acquisition, mask: NDArray[np.bool_], leave_out:
         leave_out: volumes that are damaged otherwise, and would be taken for moved.
     """
     count = len(acquisition.gradients)
-    limit = WARN_SLAB_MM if _is_slab(mask) else WARN_MM
-    found = Motion(np.full((count, 3), np.nan), np.full((count, 3), np.nan), np.full(count, np.nan), limit)
+    limits = (WARN_SLAB_MM if _is_slab(mask) else WARN_MM) * np.maximum(acquisition.gradients.bvals / 1000, 1)
+    found = Motion(np.full((count, 3), np.nan), np.full((count, 3), np.nan), np.full(count, np.nan), limits)
     factor = np.maximum(np.rint(COARSE_MM / acquisition.voxel_size), 1).astype(int)
     size = acquisition.voxel_size * factor
     inside = _coarse(mask.astype(np.float32), factor) > 0.5

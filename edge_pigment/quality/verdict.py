@@ -54,9 +54,8 @@ def judge(quality: "Quality") -> Verdict:
         pairs = " or ".join(f"{first} and {second}" for first, second in q.swap.pairs)
         text = texts.SWAPPED_OR_MOVED if q.swap.undecidable else texts.VOLUMES_SWAPPED
         care.append(text.format(pairs=pairs, lead=q.swap.lead))
-    if q.motion.largest > q.motion.limit:
-        moved = [n for n, d in enumerate(q.motion.displacement) if d > q.motion.limit]
-        text = texts.MOVED.format(mm=q.motion.span, degrees=q.rotation, volumes=listed(moved))
+    if q.motion.moved:
+        text = texts.MOVED.format(mm=q.motion.span, degrees=q.rotation, volumes=listed(q.motion.moved))
         if q.motion.span > REPEAT_MM:
             repeat.append(f"{text} {texts.MOVED_TOO_FAR}")
         else:

@@ -24,7 +24,7 @@ QUALITY = {
     "Reasons": [],
     "Volumes": {"Outliers": [], "LogLevel": [None, 0.01, -0.7], "Exchanged": [], "ExchangeUndecidable": ""},
     "DroppedSlices": [],
-    "MotionMm": {"Largest": 0.3, "Span": 0.4, "Limit": 1.5, "PerVolume": [None, 0.1, 0.3]},
+    "MotionMm": {"Largest": 0.3, "Span": 0.4, "Limits": [1.5, 1.5, 1.5], "Moved": [], "PerVolume": [None, 0.1, 0.3]},
     "BrainADC": 0.0008,
     "SNRb0": 20.0,
     "MaskMl": 1400.0,
