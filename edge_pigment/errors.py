@@ -106,6 +106,11 @@ SIGNS_DOUBTFUL = (
     "components negated. FA and MD do not depend on that, but V1 and the tensor do. Check the .bvec file, and "
     "negate its {best} row if that is so."
 )
+SIGNS_UNPREDICTED = (
+    "The gradient directions seem to break the BIDS/FSL rule: with the {best} components negated, voxels are clearly "
+    "more like what their surroundings let the prior expect. MD does not depend on that, but V1 and the tensor do, and "
+    "FA where it leans on the prior. Check the .bvec file, and negate its {best} row if that is so."
+)
 
 # --- BIDS ---------------------------------------------------------------------------------------------------
 BIDS_FOLDER_MISSING = "There is no folder at {path}."
@@ -224,7 +229,7 @@ SWAPPED_OR_MOVED = (
 )
 MOVED = (
     "The head moved, or the image was shifted by eddy currents, by {mm:.1f} mm ({degrees:.1f} degrees) between volumes "
-    "(volume {volumes})."
+    "(volumes {volumes} against the rest)."
 )
 MOVED_TOO_FAR = "Different tissue lies in one voxel's measurements."
 MOVED_SOMEWHAT = "Register the volumes before use; edges and thin tracts are blurred."

@@ -251,7 +251,9 @@ class Convention:
 
     Attributes:
         scores: what is negated ("none", "x", "y", "z") -> mean cos² between a fibre and the next voxel's;
-        1/3 is chance. best: the choice of highest score. lead: standard errors by which it exceeds "none".
+        1/3 is chance. best: the choice of highest score. lead: standard errors by which it exceeds "none"; where
+        "none" is best, 0. margin: standard errors by which "none" exceeds the next best, where it is best.
+        prior_lead: the same as lead, of the test by the prior (`quality.frame`), NaN where it was not asked.
         undecidable: why nothing can be said; empty where something can. warning: for the user, where
         another choice is clearly better; else empty.
     """
@@ -259,14 +261,18 @@ class Convention:
     scores: dict[str, float]
     best: str = "none"
     lead: float = 0.0
+    margin: float = 0.0
+    prior_lead: float = float("nan")
     undecidable: str = ""
     warning: str = ""
 
     def as_dict(self) -> dict[str, object]:
         """For the provenance."""
         return {
+            "Doubted": bool(self.warning),
             "BestNegated": self.best,
             "LeadInStandardErrors": round(self.lead, 1),
+            "PriorLeadInStandardErrors": round(self.prior_lead, 1) if np.isfinite(self.prior_lead) else None,
             "Scores": {name: round(score, 4) for name, score in self.scores.items()},
             "Undecidable": self.undecidable,
         }
@@ -316,11 +322,18 @@ def check_convention(tensor: ArrayLike, fa: ArrayLike, mask: ArrayLike, acquisit
             continued[name] += FA_squared * FA[ahead] ** 2 * cosine**2 / 2
     scores = {name: float(gain.sum() / np.sum(FA_squared**2)) for name, gain in continued.items()}
     best = max(scores, key=scores.__getitem__)
-    gain = np.bincount(blocks, continued[best] - continued["none"])
-    error = float(np.sqrt(len(gain)) * np.std(gain))
-    lead = float(gain.sum()) / error if error > 0 else 0.0
+    leads = {name: _lead(continued[name] - continued["none"], blocks) for name in SIGNS if name != "none"}
+    lead = leads.get(best, 0.0)
+    margin = -max(leads.values()) if best == "none" else 0.0
     warning = texts.SIGNS_DOUBTFUL.format(best=best) if lead > CLEARLY else ""
-    return Convention(scores, best, lead, "", warning)
+    return Convention(scores, best, lead, margin, warning=warning)
+
+
+def _lead(gain: Float, blocks: NDArray[np.intp]) -> float:
+    """Sum of a gain (V,) in standard errors between blocks."""
+    sums = np.bincount(blocks, gain)
+    error = float(np.sqrt(len(sums)) * np.std(sums))
+    return float(sums.sum()) / error if error > 0 else 0.0
 
 
 def _principal(tensor: Float) -> Float:

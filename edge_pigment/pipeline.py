@@ -18,7 +18,6 @@ from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import adapt, gather
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import DeviceError, InputError
-from edge_pigment.gradients import check_convention
 from edge_pigment.interpolation import interleave_of
 from edge_pigment.maps import to_image, voxel_maps
 from edge_pigment.network import NetworkWithFallback, open_network
@@ -27,9 +26,10 @@ from edge_pigment.physics.backend import Backend
 from edge_pigment.physics.cuda import CudaBackend
 from edge_pigment.physics.fallback import FallbackBackend
 from edge_pigment.physics.host import HostBackend
-from edge_pigment.prior.bundle import load_bundle
+from edge_pigment.prior.bundle import Bundle, load_bundle
 from edge_pigment.prior.context import Network
 from edge_pigment.quality import assess
+from edge_pigment.quality.frame import check_frame
 from edge_pigment.quality.residuals import residual_z
 from edge_pigment.trust import NOVEL
 
@@ -68,6 +68,30 @@ class Result:
     header: Any
     provenance: dict[str, Any]
     warnings: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, eq=False)
+class Tools:
+    """What computes: kernels, bundle, network, and what the user should know of them."""
+
+    backend: Backend
+    bundle: Bundle
+    network: Network
+    notes: tuple[str, ...] = ()
+
+
+def open_tools(options: RunOptions) -> Tools:
+    """Open what a run needs besides the scan; who runs again and again keeps it.
+
+    Raises:
+        InputError, BundleError, DeviceError: as `run`.
+    """
+    backend = choose_backend(options.device, options.threads)
+    bundle = load_bundle(options.bundle, options.public_key)
+    network, notes = open_network(
+        bundle, options.network, options.precision, options.threads, backend, options.build_engine
+    )
+    return Tools(backend, bundle, network, tuple(notes))
 
 
 def choose_backend(device: str, threads: int | None) -> Backend:
@@ -178,7 +202,10 @@ def _describe_device(options: RunOptions, backend: Backend, session: Network) ->
 
 
 def run(
-    acquisition: Acquisition, options: RunOptions | None = None, progress: Callable[[str, float], None] | None = None
+    acquisition: Acquisition,
+    options: RunOptions | None = None,
+    progress: Callable[[str, float], None] | None = None,
+    tools: Tools | None = None,
 ) -> Result:
     """Turn a scan into tensor maps with uncertainty.
 
@@ -187,6 +214,7 @@ def run(
         options: see `RunOptions`.
         progress: called with the name of each step and the share of the work done, when it starts and, in the
             context prior, as it goes.
+        tools: opened with the same options; by default they are opened for this run.
 
     Raises:
         InputError: an option does not fit the scan.
@@ -199,12 +227,9 @@ def run(
     if options.sigma is not None and not 0 < options.sigma < np.inf:
         raise InputError(texts.SIGMA_NOT_POSITIVE.format(sigma=options.sigma))
     with steps.timed("open"):
-        backend = choose_backend(options.device, options.threads)
-        bundle = load_bundle(options.bundle, options.public_key)
-        session, notes = open_network(
-            bundle, options.network, options.precision, options.threads, backend, options.build_engine
-        )
-    warnings += notes
+        tools = tools or open_tools(options)
+    backend, bundle, session = tools.backend, tools.bundle, tools.network
+    warnings += tools.notes
     nu = bundle.manifest.nu
     with steps.timed("mask"):
         mask, mask_warnings = _find_mask(acquisition, options.mask)
@@ -224,12 +249,12 @@ def run(
     with steps.timed("maps"):
         voxels = voxel_maps(adapted.outcome, m.scale, nu)
         maps = {name: to_image(values, m.mask) for name, values in voxels.items()}
-        convention = check_convention(maps["tensor"], maps["FA"], mask, acquisition)
-    if convention.warning:
-        warnings.append(convention.warning)
     with steps.timed("quality"):
+        convention = check_frame(maps, mask, acquisition, m, adapted.summary, session)
         residual = residual_z(m.y, adapted.outcome.mode, m.b, m.bvecs, m.sigma)
         quality = assess(acquisition, mask, m, adapted.summary.theta, residual, convention)
+    if convention.warning:
+        warnings.append(convention.warning)
     warnings += quality.warnings
 
     provenance = {

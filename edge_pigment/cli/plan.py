@@ -23,6 +23,7 @@ def tell(job: Job) -> None:
     from edge_pigment.pipeline import choose_backend, describe_protocol
     from edge_pigment.prior import engine
     from edge_pigment.prior.bundle import load_bundle
+    from edge_pigment.quality.protocol import identify
 
     options = job.options
     backend = choose_backend(options.device, options.threads)
@@ -39,6 +40,7 @@ def tell(job: Job) -> None:
             {
                 "scan": path,
                 "protocol": describe_protocol(acquisition),
+                "limits": identify(acquisition.gradients).limits,
                 "estimated": [what for what in ("mask", "sigma") if getattr(options, what) is None],
                 "mask": options.mask,
                 "sigma": options.sigma,
@@ -70,5 +72,7 @@ def _print(plan: dict[str, Any], prior: "Bundle") -> None:
     typer.echo(f"  would write {len(plan['outputs'])} files in {plan['outputs'][0].parent}:")
     for file in plan["outputs"]:
         typer.echo(f"    {file.name}")
+    for limit in plan["limits"]:
+        say("protocol", limit)
     for warning in plan["warnings"]:
         say("warning", warning)

@@ -15,6 +15,7 @@ from edge_pigment.cli.plan import tell
 from edge_pigment.errors import EdgePigmentError, InputError
 
 if TYPE_CHECKING:
+    from edge_pigment.acquisition import Acquisition
     from edge_pigment.outputs.bids import ScanName
 
 _READ_SHARE, _WRITE_SHARE = 0.05, 0.1
@@ -196,13 +197,15 @@ def _run_scan(job: Job, path: Path, name: "ScanName", dataset: Path) -> dict[str
         start = time.perf_counter()
         acquisition = job.read(path)
         seconds = {"read": round(time.perf_counter() - start, 4)}
+        limits = _tell_limits(job, path, acquisition, progress)
         result = run_pipeline(acquisition, job.options, part)
         progress("write", 1 - _WRITE_SHARE)
         written = write_scan(result, name, dataset, job.options.threads, seconds)
     finally:
         progress.close()
     for warning in result.warnings:
-        say("warning", f"{path.name}: {warning}")
+        if warning not in limits:
+            say("warning", f"{path.name}: {warning}")
     noise = written.provenance.get("Noise", {})
     return {
         "scan": path,
@@ -213,6 +216,22 @@ def _run_scan(job: Job, path: Path, name: "ScanName", dataset: Path) -> dict[str
         "device": written.provenance.get("Device"),
         "warnings": list(result.warnings),
     }
+
+
+def _tell_limits(job: Job, path: Path, acquisition: "Acquisition", progress: Progress) -> tuple[str, ...]:
+    """Say what the protocol cannot identify, before minutes or a patient's time are spent; return what was said."""
+    from edge_pigment.quality.protocol import identify
+
+    limits = identify(acquisition.gradients).limits
+    if job.quiet or not limits:
+        return ()
+    progress.close()
+    if job.as_json:
+        print_json({"event": "protocol", "scan": path.name, "limits": limits}, err=True, indent=None)
+        return ()
+    for limit in limits:
+        say("protocol", f"{path.name}: {limit}")
+    return limits
 
 
 def _in_words(summary: dict[str, Any]) -> str:

@@ -83,6 +83,8 @@ class Quality:
             "MotionMm": {
                 "Largest": _or_none(self.motion.largest),
                 "Span": _or_none(self.motion.span),
+                "Limits": _rounded(self.motion.limits),
+                "Moved": list(self.motion.moved),
                 "PerVolume": _rounded(self.motion.displacement),
                 "Translation": [_rounded(row) for row in self.motion.translation],
                 "RotationDegrees": [_rounded(row) for row in self.motion.rotation],

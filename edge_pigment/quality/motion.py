@@ -28,8 +28,15 @@ HEAD_MM = 50.0
 LEAST_PULL_MM = 0.6
 """Volumes displaced less stay as they are: interpolation would blur them more than it aligns."""
 WARN_MM = 1.5
-"""Root mean square over the brain, above which the user is told. Fibres' contrast alone makes 0.5 mm; eddy currents at
-b = 2000 make 1 to 3 mm of what looks like motion, and blurs the maps like it."""
+"""Root mean square over the brain, above which the user is told, at b = 1000 and below. Fibres' contrast alone makes
+0.5 mm; it grows with b, and so does the limit: at b = 2000 scans simulated of heads that are still have up to 2.2 mm
+(benchmarks/quality.py), and eddy currents come in, which blur the maps like motion."""
+WARN_SLAB_MM = 3.0
+"""The same for a slab. Where the top and the bottom of the head are not in the image no edge holds a volume upright,
+and fibres' contrast makes up to 2.3 mm in scans simulated of one that is still (benchmarks/quality.py)."""
+SLAB_SHARE = 0.4
+"""Of the largest cross-section, at both ends of an axis, from which the brain is cut there. A whole head has a neck or
+a vertex at one end."""
 LEAST_COARSE = 4
 """Coarse voxels along an axis; in fewer no motion along it is seen."""
 
@@ -38,12 +45,20 @@ class Motion(NamedTuple):
     """Of each volume against the pose that most volumes of its shell are nearest to.
 
     translation (N, 3) mm along the image axes; rotation (N, 3) degrees about them; displacement (N,) mm, root mean
-    square over the brain. NaN where a volume has no like.
+    square over the brain. NaN where a volume has no like. limits (N,) of displacement in mm, beyond which the user is
+    told.
     """
 
     translation: Float
     rotation: Float
     displacement: Float
+    limits: Float
+
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """Volumes beyond their limit."""
+        known = np.nan_to_num(self.displacement)
+        return tuple(int(n) for n in np.flatnonzero(known > self.limits))
 
     @property
     def largest(self) -> float:
@@ -72,7 +87,8 @@ def measure_motion(acquisition: Acquisition, mask: NDArray[np.bool_], leave_out:
         leave_out: volumes that are damaged otherwise, and would be taken for moved.
     """
     count = len(acquisition.gradients)
-    found = Motion(np.full((count, 3), np.nan), np.full((count, 3), np.nan), np.full(count, np.nan))
+    limits = (WARN_SLAB_MM if _is_slab(mask) else WARN_MM) * np.maximum(acquisition.gradients.bvals / 1000, 1)
+    found = Motion(np.full((count, 3), np.nan), np.full((count, 3), np.nan), np.full(count, np.nan), limits)
     factor = np.maximum(np.rint(COARSE_MM / acquisition.voxel_size), 1).astype(int)
     size = acquisition.voxel_size * factor
     inside = _coarse(mask.astype(np.float32), factor) > 0.5
@@ -90,6 +106,15 @@ def measure_motion(acquisition: Acquisition, mask: NDArray[np.bool_], leave_out:
         found.rotation[chosen] = np.degrees(pose[:, 3:])
         found.displacement[chosen] = np.sqrt((moved**2).sum(-1).mean(1))
     return found
+
+
+def _is_slab(mask: NDArray[np.bool_]) -> bool:
+    """Whether the brain is cut at both ends of an axis."""
+    for axis in range(3):
+        area = mask.sum(axis=tuple({0, 1, 2} - {axis}))
+        if min(area[0], area[-1]) > SLAB_SHARE * area.max():
+            return True
+    return False
 
 
 def _medoid(pose: Float) -> int:

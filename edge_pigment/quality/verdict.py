@@ -6,7 +6,6 @@ import numpy as np
 
 from edge_pigment import errors as texts
 from edge_pigment.errors import listed
-from edge_pigment.quality.motion import WARN_MM
 
 if TYPE_CHECKING:
     from edge_pigment.quality import Quality
@@ -55,9 +54,8 @@ def judge(quality: "Quality") -> Verdict:
         pairs = " or ".join(f"{first} and {second}" for first, second in q.swap.pairs)
         text = texts.SWAPPED_OR_MOVED if q.swap.undecidable else texts.VOLUMES_SWAPPED
         care.append(text.format(pairs=pairs, lead=q.swap.lead))
-    if q.motion.largest > WARN_MM:
-        moved = [n for n, d in enumerate(q.motion.displacement) if d > WARN_MM]
-        text = texts.MOVED.format(mm=q.motion.span, degrees=q.rotation, volumes=listed(moved))
+    if q.motion.moved:
+        text = texts.MOVED.format(mm=q.motion.span, degrees=q.rotation, volumes=listed(q.motion.moved))
         if q.motion.span > REPEAT_MM:
             repeat.append(f"{text} {texts.MOVED_TOO_FAR}")
         else:

@@ -31,40 +31,31 @@ _GZIP = 31
 class Arrivals:
     """The scan so far; None where no volume has arrived yet.
 
-    waiting: files that are not complete, and why; repeats: files or volumes that were sent twice.
+    waiting: files that are not complete, and why; repeats: files or volumes that were sent twice; fingerprint: changes
+    when the volumes do.
     """
 
     acquisition: Acquisition | None
     waiting: tuple[str, ...] = ()
     repeats: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     @property
     def count(self) -> int:
         """Volumes."""
         return 0 if self.acquisition is None else len(self.acquisition.gradients)
 
-    @property
-    def fingerprint(self) -> str:
-        """Changes when the volumes do."""
-        if self.acquisition is None:
-            return ""
-        digest = hashlib.blake2b(self.acquisition.gradients.bvals.tobytes(), digest_size=16)
-        digest.update(self.acquisition.gradients.bvecs.tobytes())
-        for n in range(self.count):
-            # the sum tells volumes apart; their bytes were compared when they were read
-            digest.update(np.float64(self.acquisition.signal[..., n].sum(dtype=np.float64)).tobytes())
-        return digest.hexdigest()
-
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Complete volumes of one file: (X, Y, Z, n), b (n,), directions (n, 3) along the image axes."""
+    """Complete volumes of one file: (X, Y, Z, n), b (n,), directions (n, 3) along the image axes; their digests."""
 
     signal: Volume
     bvals: Float
     bvecs: Float
     affine: Float
     header: Any
+    digests: tuple[bytes, ...]
 
 
 class Folder:
@@ -79,6 +70,7 @@ class Folder:
             raise InputError(texts.WATCH_FOLDER_MISSING.format(path=path))
         self.path = path
         self._known: dict[Path, tuple[tuple[tuple[int, int], ...], _Piece]] = {}
+        self._told: tuple[list[_Piece], list[str], Arrivals] | None = None
 
     def look(self) -> Arrivals:
         """What has arrived by now.
@@ -94,7 +86,10 @@ class Folder:
                 pieces.append((path, self._piece(path)))
             except _UnfinishedError as why:
                 waiting.append(f"{path.name}: {why}")
-        return _joined(pieces, waiting)
+        known = [piece for _, piece in pieces]
+        if self._told is None or self._told[:2] != (known, waiting):
+            self._told = known, waiting, _joined(pieces, waiting)
+        return self._told[2]
 
     def _piece(self, path: Path) -> _Piece:
         """The file's complete volumes; read again only if it or its tables have changed."""
@@ -119,7 +114,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
 
 
 def _read(path: Path, bval: Path, bvec: Path) -> _Piece:
-    header, voxels, affine = _voxels(path)
+    header, voxels, affine = _volumes(path)
     bvals = _numbers(bval).ravel()
     rows = np.atleast_2d(_numbers(bvec))
     if rows.shape == (3, 1) or (rows.shape[0] == 3 and rows.shape[1] == len(bvals)):
@@ -128,11 +123,19 @@ def _read(path: Path, bval: Path, bvec: Path) -> _Piece:
         raise _UnfinishedError(f"{bvec.name} is not complete")
     count = min(voxels.shape[3], len(bvals), len(rows))
     # a scanner may make room for all volumes beforehand: an empty one has not arrived
-    kept = [n for n in range(count) if np.ptp(voxels[..., n]) > 0]
+    kept = [n for n in range(count) if _has_signal(voxels[..., n])]
     if not kept:
         raise _UnfinishedError("no complete volume yet")
-    bvecs = np.nan_to_num(rows[kept]) * fsl_signs(affine)
-    return _Piece(voxels[..., kept], bvals[kept], bvecs, affine, header)
+    if len(kept) < voxels.shape[3]:
+        voxels = np.asfortranarray(voxels[..., kept])
+    digests = tuple(hashlib.blake2b(voxels[..., n].tobytes("F"), digest_size=16).digest() for n in range(len(kept)))
+    return _Piece(voxels, bvals[kept], np.nan_to_num(rows[kept]) * fsl_signs(affine), affine, header, digests)
+
+
+def _has_signal(volume: Volume) -> bool:
+    """As `read_acquisition` asks it: at least two finite values."""
+    known = volume[np.isfinite(volume)]
+    return bool(known.size) and bool(known.min() < known.max())
 
 
 def _numbers(path: Path) -> Float:
@@ -146,7 +149,7 @@ def _numbers(path: Path) -> Float:
         raise _UnfinishedError(f"{path.name} is not complete") from error
 
 
-def _voxels(path: Path) -> tuple[Any, Volume, Float]:
+def _volumes(path: Path) -> tuple[Any, Volume, Float]:
     """Header, complete volumes (X, Y, Z, n) and affine of a file that may still grow."""
     raw = _bytes(path)
     try:
@@ -163,8 +166,11 @@ def _voxels(path: Path) -> tuple[Any, Volume, Float]:
         raise _UnfinishedError("no complete volume yet")
     stored = np.frombuffer(raw, dtype, count * int(np.prod(shape[:3])), start).reshape((*shape[:3], count), order="F")
     slope, inter = header.get_slope_inter()
-    voxels = np.asarray(stored, np.float64) * (1.0 if slope is None else slope) + (inter or 0.0)
-    return header, np.asfortranarray(voxels, np.float32), np.asarray(header.get_best_affine(), float)
+    as_stored = slope is None or (slope, inter or 0.0) == (1.0, 0.0)
+    voxels = np.empty(stored.shape, np.float32, order="F")
+    for n in range(count):
+        voxels[..., n] = stored[..., n] if as_stored else stored[..., n] * np.float64(slope) + (inter or 0.0)
+    return header, voxels, np.asarray(header.get_best_affine(), float)
 
 
 def _bytes(path: Path) -> bytes:
@@ -189,16 +195,18 @@ def _joined(pieces: list[tuple[Path, _Piece]], waiting: list[str]) -> Arrivals:
     first = pieces[0][1]
     seen: set[bytes] = set()
     repeats: list[str] = []
-    signal, bvals, bvecs = [], [], []
+    signal: list[Volume] = []
+    bvals, bvecs = [], []
+    fingerprint = hashlib.blake2b(digest_size=16)
     for path, piece in pieces:
         if piece.signal.shape[:3] != first.signal.shape[:3] or not np.allclose(piece.affine, first.affine, atol=1e-3):
             raise InputError(texts.WATCH_GRIDS_DIFFER.format(path=path, other=pieces[0][0].name))
         for n in range(piece.signal.shape[3]):
-            digest = hashlib.blake2b(piece.signal[..., n].tobytes("F"), digest_size=16).digest()
-            if digest in seen:
+            if piece.digests[n] in seen:
                 repeats.append(f"{path.name} volume {n}")
                 continue
-            seen.add(digest)
+            seen.add(piece.digests[n])
+            fingerprint.update(piece.digests[n])
             signal.append(piece.signal[..., n])
             bvals.append(piece.bvals[n])
             bvecs.append(piece.bvecs[n])
@@ -206,5 +214,7 @@ def _joined(pieces: list[tuple[Path, _Piece]], waiting: list[str]) -> Arrivals:
     for n, volume in enumerate(signal):
         whole[..., n] = volume
     table = GradientTable(np.array(bvals), np.array(bvecs))
+    for numbers in (table.bvals, table.bvecs):
+        fingerprint.update(np.ascontiguousarray(numbers).tobytes())
     acquisition = Acquisition(whole, table, first.affine, pieces[0][0], first.header)
-    return Arrivals(acquisition, tuple(waiting), tuple(repeats))
+    return Arrivals(acquisition, tuple(waiting), tuple(repeats), fingerprint.hexdigest())

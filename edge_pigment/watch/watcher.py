@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_pigment.errors import InputError
-from edge_pigment.pipeline import Result, RunOptions, run
+from edge_pigment.pipeline import Result, RunOptions, Tools, open_tools, run
 from edge_pigment.watch.folder import Arrivals, Folder
 from edge_pigment.watch.precision import Forecast, Precision, forecast, measure_precision
 
@@ -64,6 +64,7 @@ class Watcher:
     def __post_init__(self) -> None:
         self._folder = Folder(self.path)
         self._seen: tuple[str, tuple[str, ...]] | None = None
+        self._tools: Tools | None = None
 
     def look(self) -> Update | None:
         """Update the maps if there is anything new; None if there is not.
@@ -95,7 +96,8 @@ class Watcher:
             missing = "a b=0 volume" if not b0s else "a diffusion-weighted volume"
             note = f"waiting for {missing}"
             return Update(arrived.count, b0s, None, None, 0.0, note, arrived.waiting, arrived.repeats)
-        self.result = self.runner(acquisition, self.options)
+        self._tools = self._tools or open_tools(self.options)
+        self.result = self.runner(acquisition, self.options, tools=self._tools)
         precision = measure_precision(self.result.maps, self.result.mask)
         return Update(
             volumes=arrived.count,

@@ -80,7 +80,8 @@ def test_json(scan, tmp_path):
     assert summary["warnings"] == ["The weather is fine."]
     assert all(Path(file).is_file() for file in summary["outputs"].values())
     assert {"FA", "FA_sd", "tensor", "mask", "sheet", "report", "provenance"} < set(summary["outputs"])
-    events = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    told = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    events = [event for event in told if event["event"] == "progress"]
     assert [event["step"] for event in events] == ["read", *(step for step, _ in STEPS), "write"]
     fractions = [event["fraction"] for event in events]
     assert fractions == sorted(fractions)
@@ -113,6 +114,20 @@ def test_what_is_not_ours_is_never_replaced(scan, tmp_path):
     assert result.exit_code == 2
     assert texts.OUTPUT_NOT_OURS.format(path=out) in result.stderr
     assert names(out) == ["thesis.tex"]
+
+
+def test_what_a_protocol_cannot_identify_is_said_before_the_work_begins(scan, tmp_path):
+    lines = typed("run", scan, "-o", tmp_path / "out").stderr.splitlines()
+    said = [n for n, line in enumerate(lines) if texts.ONE_SHELL in line]
+    assert len(said) == 1
+    assert said[0] < min(n for n, line in enumerate(lines) if "context prior" in line)
+    assert any(texts.NO_SPARE_DIRECTIONS in line for line in lines)
+    told = typed("run", scan, "-o", tmp_path / "json", "--json").stderr.splitlines()
+    (event,) = (json.loads(line) for line in told if '"protocol"' in line)
+    assert texts.ONE_SHELL in event["limits"]
+    assert texts.ONE_SHELL not in typed("run", scan, "-o", tmp_path / "quiet", "--quiet").stderr
+    plan = typed("run", scan, "-o", tmp_path / "plan", "--dry-run", "--device", "cpu").stderr
+    assert texts.ONE_SHELL in plan
 
 
 def test_dry_run(scan, tmp_path, monkeypatch):

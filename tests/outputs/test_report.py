@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 
 from edge_pigment.outputs.report import draw_report
 from edge_pigment.outputs.report.charts import bars, sphere
-from edge_pigment.outputs.report.regions import novel_areas
+from edge_pigment.outputs.report.regions import areas, low_areas, novel_areas
 from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
 
 QUALITY = {
@@ -23,7 +24,7 @@ QUALITY = {
     "Reasons": [],
     "Volumes": {"Outliers": [], "LogLevel": [None, 0.01, -0.7], "Exchanged": [], "ExchangeUndecidable": ""},
     "DroppedSlices": [],
-    "MotionMm": {"Largest": 0.3, "Span": 0.4, "PerVolume": [None, 0.1, 0.3]},
+    "MotionMm": {"Largest": 0.3, "Span": 0.4, "Limits": [1.5, 1.5, 1.5], "Moved": [], "PerVolume": [None, 0.1, 0.3]},
     "BrainADC": 0.0008,
     "SNRb0": 20.0,
     "MaskMl": 1400.0,
@@ -114,6 +115,31 @@ def test_groups_of_novel_voxels_are_told_single_ones_are_not():
     np.testing.assert_allclose(area.centre, [34, 24, 28], atol=1)
 
 
+def test_low_diffusion_is_told_but_not_at_the_rim():
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    mask = np.zeros((30, 30, 30), bool)
+    mask[3:27, 3:27, 3:27] = True
+    md = np.where(mask, np.random.default_rng(0).normal(8e-4, 5e-5, mask.shape), 0).astype(np.float32)
+    assert low_areas(md, mask, affine) == []
+    md[3:4] *= 0.3
+    md[14:20, 14:20, 14:20] *= 0.5
+    (area,) = low_areas(md, mask, affine)
+    np.testing.assert_allclose(area.centre, [33, 33, 33], atol=1)
+    assert list(areas({"MD": md, "novelty": 0 * md}, mask, affine)) == ["MD"]
+    assert areas({"MD": md[:, :, :2]}, mask[:, :, :2], affine) == {}
+
+
+def test_areas_are_links_to_their_slice_and_map():
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    mask = np.ones((20, 20, 20), bool)
+    maps = {name: np.full(mask.shape, value, np.float32) for name, value in {"MD": 8e-4, "FA": 0.2}.items()}
+    maps["MD"][8:13, 8:13, 8:13] = 3e-4
+    html = draw_report(maps, mask, affine, "x", {"Quality": QUALITY})
+    assert 'data-map="MD">' in html
+    assert "in axial slice 11</a>" in html
+    assert html.index("Look at") < html.index('id="viewer"')
+
+
 def test_bars_mark_what_is_beyond_the_limit():
     drawn = bars([None, 1.0, -30.0], 25, " %", signed=True)
     assert drawn.count('class="mark"') == 1
@@ -124,25 +150,54 @@ def test_the_sphere_shows_each_direction_and_its_antipode():
     assert sphere([[0, 0, 0], [1, 0, 0], [0, 1, 0]], [0, 1000, 1000]).count('r="4"') == 4
 
 
+PROBE = """
+window.failed = [];
+addEventListener('error', (e) => failed.push(e.message));
+addEventListener('securitypolicyviolation', (e) => failed.push(e.blockedURI));
+console.error = (m) => failed.push(String(m));
+addEventListener('load', () => setTimeout(() => {
+  const key = (key, shiftKey) => document.dispatchEvent(new KeyboardEvent('keydown', {key, shiftKey}));
+  const caption = (plane) => document.querySelector(`#${plane} figcaption`).textContent;
+  const told = {ready: document.body.dataset.ready, verdict: document.querySelector('#verdict .word').textContent};
+  const number = (plane) => +caption(plane).match(/\\((\\d+) \\//)[1];
+  const start = number('axial');
+  key('ArrowUp'); told.up = number('axial') - start;
+  key('ArrowDown'); key('ArrowDown'); told.down = number('axial') - start;
+  key('ArrowRight'); const middle = number('coronal'); key('ArrowDown'); told.coronal = number('coronal') - middle;
+  const slider = document.querySelector('#sagittal input');
+  slider.value = 2; slider.dispatchEvent(new Event('input')); told.slider = number('sagittal');
+  key('2'); told.pressed = document.querySelector('#maps button[aria-pressed=true]').textContent;
+  const c = document.querySelector('#axial canvas');
+  const p = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+  told.lit = 0; for (let i = 0; i < p.length; i += 4) if (p[i] > 40) told.lit++;
+  told.fetched = performance.getEntriesByType('resource').map((r) => r.name).filter((n) => !n.startsWith('data:'));
+  told.failed = failed;
+  told.wide = document.documentElement.scrollWidth;
+  document.body.dataset.probe = JSON.stringify(told);
+}, 1500));
+"""
+
+
 @pytest.mark.slow
-def test_in_a_browser_the_viewer_draws_and_no_script_fails(tmp_path: Path):
+def test_in_a_browser_keys_and_sliders_work_and_nothing_is_fetched(tmp_path: Path):
     browser = next((b for b in ("chromium", "chromium-browser", "google-chrome") if shutil.which(b)), None)
     if browser is None:
         pytest.skip("no Chromium on this machine")
     _, html = page()
     # headless Chromium prints the page after the scripts have run, so attributes tell what happened
-    probe = (
-        "<script>window.onerror=(m)=>{document.body.setAttribute('data-failed',m)};"
-        "addEventListener('load',()=>setTimeout(()=>{const k=(key)=>"
-        "document.dispatchEvent(new KeyboardEvent('keydown',{key}));"
-        "const at=()=>document.querySelector('#axial figcaption').textContent;const before=at();k('ArrowUp');k('2');"
-        "const c=document.querySelector('#axial canvas'),p=c.getContext('2d').getImageData(0,0,c.width,c.height).data;"
-        "let lit=0;for(let i=0;i<p.length;i+=4)if(p[i]>40)lit++;"
-        "document.body.dataset.probe=[before!==at(),lit>1000,document.body.dataset.ready].join(' ')},1500))</script>"
-    )
     file = tmp_path / "report.html"
-    file.write_text(html.replace("<main>", f"{probe}<main>", 1), "utf-8")
-    command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=6000", "--dump-dom"]
-    done = subprocess.run([*command, file.as_uri()], capture_output=True, text=True, timeout=120, check=False)
-    assert 'data-failed="' not in done.stdout
-    assert 'data-probe="true true yes"' in done.stdout
+    file.write_text(html.replace("<main>", f"<script>{PROBE}</script><main>", 1), "utf-8")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    command = [browser, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,720"]
+    command += ["--virtual-time-budget=6000", "--enable-logging=stderr", "--dump-dom", file.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    told = json.loads(unescape(re.search(r'data-probe="([^"]*)"', done.stdout)[1]))
+    assert told["ready"] == "yes"
+    assert told["verdict"] == "Usable"
+    assert (told["up"], told["down"], told["coronal"]) == (1, -1, -1)
+    assert told["slider"] == 3
+    assert told["pressed"] == "2 FA"
+    assert told["lit"] > 1000
+    assert told["fetched"] == told["failed"] == []
+    assert told["wide"] <= 1280
+    assert "CONSOLE" not in done.stderr

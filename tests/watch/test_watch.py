@@ -44,7 +44,7 @@ def put(folder, acquisition, n, name=None, suffix=".nii.gz"):
     return stem.with_name(f"{stem.name}{suffix}")
 
 
-def fake_run(acquisition, options):
+def fake_run(acquisition, options, tools=None):
     """Maps that only know how many volumes there were."""
     n = len(acquisition.gradients)
     shape = acquisition.signal.shape[:3]

@@ -10,20 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment import __version__
-from edge_pigment.gradients import CLEARLY
 from edge_pigment.outputs.report import charts
 from edge_pigment.outputs.report.pictures import volumes
-from edge_pigment.outputs.report.regions import novel_areas
+from edge_pigment.outputs.report.regions import Area, areas
 from edge_pigment.outputs.sheet import facts
-from edge_pigment.quality import levels, motion
+from edge_pigment.quality import levels
 from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
 from edge_pigment.trust import NOVEL
+from edge_pigment.watch.precision import measure_precision
 
 CANVAS = (560, 470)
 """Pixels of a plane's canvas, shown smaller: sharp on dense screens and on paper."""
 _LOOK = {USABLE: ("usable", "✓"), CARE: ("care", "!"), REPEAT: ("repeat", "✕")}
 """Class and sign of each verdict: colour is never all that tells them apart."""
 _NOT_JUDGED = ("unknown", "?")
+_LOOK_AT = {
+    "MD": "whose diffusion is far below the rest of the brain (a lesion, or an artefact)",
+    "novelty": "unlike its surroundings (a lesion, an artefact, or new to the prior)",
+}
+"""What an area is, by the map that shows it."""
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+"""What browsers let the page do: nothing is fetched, whatever a scan's name or header holds."""
 _KEYS = "Keys: 1–7 map, ← → plane, ↑ ↓ slice (with Shift: five), c cross. Click or wheel in a picture."
 
 
@@ -52,12 +59,10 @@ def draw_report(
     told = [*quality.get("Reasons", ()), *quality.get("Protocol", {}).get("Limits", ())]
     others = [warning for warning in warnings if warning not in told]
     data = volumes(maps, mask, affine) | {"novel": NOVEL}
-    areas = novel_areas(maps["novelty"], mask, affine) if "novelty" in maps else []
-    notes = [
-        f'<a href="#" data-goto="{",".join(f"{v:.1f}" for v in area.centre)}">{area.ml:.1f} ml around '
-        f"({', '.join(f'{v:.0f}' for v in area.centre)}) mm</a>"
-        for area in areas
-    ]
+    notes = []
+    if quality.get("Verdict") != REPEAT:  # else what there is to see is the fault
+        notes = _precision(maps, mask)
+        notes += [_look_at(name, some, data) for name, some in areas(maps, mask, affine).items()]
     body = "".join(
         [
             f"<header><h1>{escape(title)}</h1>",
@@ -77,6 +82,7 @@ def draw_report(
     packed = json.dumps(data, ensure_ascii=True).replace("</", "<\\/")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}: edge-pigment</title><style>{_file('style.css')}</style></head>"
         f'<body><main>{body}</main><script type="application/json" id="volumes">{packed}</script>'
@@ -97,20 +103,41 @@ def _items(sentences: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{s}</li>" for s in sentences) + "</ul>" if sentences else ""
 
 
-def _verdict(quality: Mapping[str, Any], areas: Sequence[str]) -> str:
+def _verdict(quality: Mapping[str, Any], notes: Sequence[str]) -> str:
     level = quality.get("Verdict", "")
     look, sign = _LOOK.get(level, _NOT_JUDGED)
     reasons = _items([escape(reason) for reason in quality.get("Reasons", ())]) or f"<p>{_all_well(quality)}</p>"
-    if areas:
-        reasons += (
-            "<p><b>Look at:</b> tissue unlike its surroundings (a lesion, an artefact, or new to the prior): "
-            f"{'; '.join(areas)}.</p>"
-        )
+    reasons += "".join(f"<p>{note}</p>" for note in notes)
     word = level[:1].upper() + level[1:] or "Not judged"
     return (
         f'<section id="verdict" class="{look}"><div class="sign" aria-hidden="true">{sign}</div>'
         f'<div><div class="word">{word}</div>{reasons}</div></section>'
     )
+
+
+def _precision(maps: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> list[str]:
+    """How precise the maps are in white matter, and by whose word; nothing where there is too little of it."""
+    if not {"FA", "MD", "FA_sd", "MD_sd", "datashare"} <= set(maps):
+        return []
+    found = measure_precision(maps, mask)
+    if not np.isfinite(found.white_fa_sd):
+        return []
+    return [
+        f"In white matter FA is known to ± {found.white_fa_sd:.2f} and MD to ± {1e3 * found.white_md_sd:.2f} × 10⁻³ "
+        f"mm²/s (sd); {100 * found.share:.0f} % of it is measured in the voxel itself, the rest inferred from its "
+        "surroundings."
+    ]
+
+
+def _look_at(name: str, some: Sequence[Area], data: Mapping[str, Any]) -> str:
+    """A sentence with a link to each area: where the pictures go, and the slice and the map that they show then."""
+    links = []
+    for area in some:
+        z, height = area.centre[2] - data["origin"][2], data["size"][2]
+        slice_number = min(max(round(z / height), 0), data["shape"][2] - 1) + 1
+        goto = f'data-goto="{",".join(f"{v:.1f}" for v in area.centre)}" data-map="{name}"'
+        links.append(f'<a href="#" {goto}>{area.ml:.1f} ml in axial slice {slice_number}</a>')
+    return f"<b>Look at</b> tissue {_LOOK_AT[name]}: {', '.join(links)}."
 
 
 def _all_well(quality: Mapping[str, Any]) -> str:
@@ -162,7 +189,7 @@ def _volumes(quality: Mapping[str, Any]) -> str:
         "<h3>Brightness against volumes of the same b</h3>"
         f"{charts.bars(percent, round(100 * float(np.expm1(levels.GAIN))), ' %', outliers, signed=True)}"
         "<h3>Displacement, motion or eddy currents</h3>"
-        f"{charts.bars(moved['PerVolume'], motion.WARN_MM, ' mm')}{_items(said)}</div>"
+        f"{charts.bars(moved['PerVolume'], max(moved['Limits']), ' mm', moved['Moved'])}{_items(said)}</div>"
     )
 
 
@@ -201,8 +228,9 @@ def _protocol(provenance: Mapping[str, Any], quality: Mapping[str, Any]) -> str:
 def _frame(frame: Mapping[str, Any]) -> str:
     if frame.get("Undecidable"):
         return f"not checked: {frame['Undecidable']}"
-    if frame.get("LeadInStandardErrors", 0) > CLEARLY:
-        return f"doubtful: others fit better by {frame['LeadInStandardErrors']:.1f} standard errors"
+    if frame.get("Doubted"):
+        lead = max(frame["LeadInStandardErrors"], frame["PriorLeadInStandardErrors"] or 0.0)
+        return f"doubtful: others fit better by {lead:.1f} standard errors"
     return "as fibres run"
 
 

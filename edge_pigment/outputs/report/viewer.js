@@ -175,7 +175,7 @@
       const i = Math.round((+mm - data.origin[axis]) / size[axis]);
       at[axis] = Math.max(0, Math.min(data.shape[axis] - 1, i));
     });
-    choose(data.maps.findIndex((m) => m.key === "novelty"));
+    choose(data.maps.findIndex((m) => m.key === link.dataset.map));
     document.getElementById("viewer").scrollIntoView();
   }));
   Promise.all(data.maps.map(load)).then(() => {

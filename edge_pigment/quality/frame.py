@@ -1,0 +1,135 @@
+"""The gradient frame, asked of the prior: are voxels what their surroundings let it expect?
+
+`gradients.check_convention` follows fibres, and needs tensors that are good voxel by voxel. With weak data they are
+not; but the prior predicts each voxel from the others' summaries, whose frame and places it has learned to go
+together. With wrong signs the directions are mirrored and the places are not, and it predicts worse. The measure is
+the product of the predicted and the measured deviatoric tensor: the voxel's own noise is independent of the prediction,
+so that it averages out over the brain, however strong it is.
+
+It is not asked where fibres have found other signs, nor where they found the file's and the tensors are the data's own
+word: where they are mostly the prior's, which continues fibres in whatever frame it is shown, they speak for the file.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pigment import errors as texts
+from edge_pigment.acquisition import Acquisition
+from edge_pigment.adapt import Measurements
+from edge_pigment.gradients import CLEARLY, SIGNS, TRACT_FA, Convention, check_convention
+from edge_pigment.interpolation import interleaved_prior
+from edge_pigment.physics.backend import Array, Summary
+from edge_pigment.physics.tensor import diffusivity
+from edge_pigment.prior.context import Network
+from edge_pigment.quality.swaps import block_labels, lead_of
+
+Float = NDArray[np.float64]
+
+UNPREDICTED = 3.0
+"""Standard errors between blocks by which other signs must be predicted better. Chance exceeds it in one of three
+choices in 0.4 % of scans that the prior knows nothing of; of those that it knows, wrong signs trail by 3 and more."""
+OWN_WORD = 0.5
+"""Median data share of white matter from which its tensors are the data's more than the prior's."""
+FIRST_LOOK, MOST_VOXELS = 8_000, 30_000
+"""In the middle slices: six directions at SNR 5 lead by 5 standard errors there. Four predictions of so many can cost
+as much as the scan's own, so fewer are looked at first; where they speak for the file's signs that is enough, and
+where not, the rest decides."""
+TISSUE_MD = (0.2, 1.5)
+"""µm²/ms: fluid and air have no direction to predict."""
+_DOUBLED = np.array([[1.0], [1.0], [1.0], [2.0], [2.0], [2.0]])
+"""How often an element of xx yy zz xy xz yz is in the matrix."""
+
+
+def check_frame(
+    maps: Mapping[str, Array],
+    mask: NDArray[np.bool_],
+    acquisition: Acquisition,
+    measurements: Measurements,
+    summary: Summary,
+    network: Network,
+) -> Convention:
+    """Ask the fibres and, where they leave it open, the prior.
+
+    Args:
+        maps: of the scan, by name: tensor, FA and datashare are looked at.
+        mask: (X, Y, Z).
+        acquisition: the scan.
+        measurements: of the mask's V voxels.
+        summary: of the same voxels.
+        network: that made the scan's prior.
+    """
+    found = check_convention(maps["tensor"], maps["FA"], mask, acquisition)
+    if found.undecidable or found.lead > CLEARLY:
+        return found
+    share = float(np.median(maps["datashare"][mask & (maps["FA"] > TRACT_FA)]))
+    if found.margin > CLEARLY and share > OWN_WORD:
+        return found
+    for most in (FIRST_LOOK, MOST_VOXELS):
+        best, lead = ask_prior(summary, measurements.mask, measurements.interleave, network, most)
+        if lead < 0:
+            break
+    if lead > UNPREDICTED:
+        return replace(found, best=best, prior_lead=lead, warning=texts.SIGNS_UNPREDICTED.format(best=best))
+    return replace(found, prior_lead=lead)
+
+
+def ask_prior(
+    summary: Summary, mask: NDArray[np.bool_], interleave: int, network: Network, most: int = MOST_VOXELS
+) -> tuple[str, float]:
+    """The signs other than the file's that are predicted best, and by how many standard errors better than the file's.
+
+    Args:
+        summary: of the V voxels of the mask, in the mask's C order.
+        mask: (Z, Y, X).
+        interleave: as `Measurements` has it.
+        network: that makes priors.
+        most: voxels to look at, in whole slices, three at least.
+    """
+    first, last = _middle(mask, most)
+    start, end = int(mask[:first].sum()), int(mask[:last].sum())
+    part = mask[first:last]
+    theta, sd = (np.ascontiguousarray(values[:, start:end]) for values in summary)
+    md = theta[1:4].mean(0)
+    tissue = (md > TISSUE_MD[0]) & (md < TISSUE_MD[1])
+    agreement = {}
+    for name, signs in SIGNS.items():
+        mirrored = theta.copy()
+        mirrored[1:] *= _mirror(signs).astype(np.float32)
+        mean, _ = interleaved_prior(network, Summary(mirrored, sd), part, interleave)
+        agreement[name] = _agreement(mirrored[1:], diffusivity(mean.T).T.astype(np.float32)) * tissue
+    blocks = block_labels(part)
+    leads = {name: lead_of(agreement[name] - agreement["none"], blocks) for name in SIGNS if name != "none"}
+    best = max(leads, key=leads.__getitem__)
+    return best, leads[best]
+
+
+def _middle(mask: NDArray[np.bool_], most: int) -> tuple[int, int]:
+    """First and one past the last of the slices around the brain's middle that hold `most` voxels, three at least."""
+    counts = mask.sum((1, 2))
+    first = last = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2))
+    last += 1
+    while (last - first < 3 or counts[first:last].sum() < most) and last - first < len(counts):
+        first, last = max(first - 1, 0), min(last + 1, len(counts))
+    return first, last
+
+
+def _mirror(signs: tuple[int, int, int]) -> Float:
+    """(6, 1) what negating components of the directions does to a tensor."""
+    x, y, z = signs
+    return np.array([1, 1, 1, x * y, x * z, y * z], float)[:, None]
+
+
+def _agreement(measured: Array, predicted: Array) -> Float:
+    """(V,) product of the deviatoric tensors over the root of their norms, so that no few voxels decide."""
+    D, P = (np.asarray(six, float) - _isotropic(six) for six in (measured, predicted))
+    norms = [np.sqrt((_DOUBLED * six**2).sum(0)) for six in (D, P)]
+    return np.asarray((_DOUBLED * D * P).sum(0) / np.sqrt(norms[0] * norms[1] + 1e-12))
+
+
+def _isotropic(six: Array) -> Float:
+    found = np.zeros(six.shape)
+    found[:3] = six[:3].mean(0)
+    return found
