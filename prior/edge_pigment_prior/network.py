@@ -135,13 +135,13 @@ def loosen(mean: Tensor, factor: Tensor, sd: float) -> Tensor:
         for row in range(first + 1, DIMENSION):
             total = total + L[row, column] * Q[row]
         w.append(0.5 * total)
-    t, p = [], torch.zeros_like(w[0])
-    for part in w:
-        p = p + part * part
-        t.append(p)
-    p = p.clamp(min=LEAST_KNOWN)
-    beta = (1 - 1 / (sd * sd * p)).clamp(min=0) / p
-    t = [torch.ones_like(p), *(1 - beta * total for total in t)]
+    after = [torch.zeros_like(w[0])]  # Σ_{k>j} w_k², from the last column back
+    for part in reversed(w):
+        after.append(after[-1] + part * part)
+    p = after[-1].clamp(min=LEAST_KNOWN)
+    left = (1 / (sd * sd * p)).clamp(max=1)
+    beta = (1 - left) / p
+    t = [left + beta * rest for rest in reversed(after)]  # as a sum of what is positive: 1 - β Σ would cancel
     behind: dict[int, Tensor] = {}
     out: dict[tuple[int, int], Tensor] = {}
     for column in reversed(range(DIMENSION)):
