@@ -34,6 +34,7 @@ WHITE_FA = 0.3
 SLICES = 12
 """In the middle of the brain: where each variant is judged."""
 SMALLEST_S0 = 1e-3
+DIVERGED = "diverged"
 GAUSSIAN = 1e6
 """Degrees of freedom that make Student's t a Gaussian."""
 
@@ -196,9 +197,12 @@ def ablate(
         folder = run / name.replace(" ", "-")
         model = train(references, folder, chosen, workers=1, progress=False, kind=variant.kind)
         seconds = time.perf_counter() - began
-        network = TorchNetwork(model)
         row = {"variant": variant.name, "multiply-adds": model.macs(), "training s": round(seconds)}
-        rows.append(row | judge(network, chosen.nu, variant.sweeps, unseen, snr))
+        if all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+            row |= judge(TorchNetwork(model), chosen.nu, variant.sweeps, unseen, snr)
+        else:
+            row |= {"FA MAE": DIVERGED}
+        rows.append(row)
         tell(rows[-1])
     return rows
 
@@ -208,6 +212,6 @@ def table(rows: list[dict[str, Any]]) -> str:
     keys = list(rows[0])
     lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
     for row in rows:
-        cells = [f"{row[k]:.3f}" if isinstance(row[k], float) else str(row[k]) for k in keys]
+        cells = [f"{row[k]:.3f}" if isinstance(row.get(k), float) else str(row.get(k, "")) for k in keys]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

@@ -45,3 +45,11 @@ def test_variants_are_trained_judged_and_tabled(tmp_path):
     assert len({row["FA MAE"] for row in rows}) == len(rows)
     assert all(np.isfinite(v) for row in rows for v in list(row.values())[1:])
     assert table(rows).count("\n") == 2 + len(rows)
+
+
+def test_a_training_that_diverges_is_told_and_does_not_stop_the_rest(tmp_path):
+    reference = replace(striped([3, -2, 1.5]), sd=0.01)
+    variants = (Variant("as shipped"), Variant("too fast", {"learning_rate": float("inf")}))
+    rows = ablate([reference], [reference], tmp_path, SMALL, 10, variants, lambda row: None)
+    assert rows[1]["FA MAE"] == "diverged"
+    assert table(rows).splitlines()[-1].startswith("| too fast | ")
