@@ -36,6 +36,13 @@ class TrainingScan(_Strict):
     license: str
 
 
+class EarlierRun(_Strict):
+    """A training run from whose weights another one started."""
+
+    settings: dict[str, float | int | str]
+    step: int
+
+
 class Training(_Strict):
     """How the weights came about."""
 
@@ -44,6 +51,8 @@ class Training(_Strict):
     step: int
     final_loss: float
     software: dict[str, str]
+    earlier: tuple[EarlierRun, ...] = ()
+    """Runs from whose weights this one started, the first one first."""
 
 
 class Manifest(_Strict):
@@ -102,7 +111,8 @@ class Bundle:
         lines.append(f"{m.multiply_adds_per_voxel:,} multiply-adds per voxel; flavours {', '.join(m.flavours)}")
         lines += ["", "Learned from"]
         lines += [f"  {s.name}: {s.source} ({s.license})" for s in m.training.scans]
-        lines.append(f"  {m.training.step} steps, final loss {m.training.final_loss:.3f}")
+        steps = " + ".join(str(step) for step in (*(run.step for run in m.training.earlier), m.training.step))
+        lines.append(f"  {steps} steps, final loss {m.training.final_loss:.3f}")
         if m.accuracy:
             lines += ["", "Measured"]
             plain = [{k: v for k, v in row.items() if not isinstance(v, list)} for row in m.accuracy]

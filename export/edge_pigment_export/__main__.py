@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_pigment import __version__
-from edge_pigment.prior.bundle import LATENT, SCHEMA, Manifest, Training, TrainingScan
+from edge_pigment.prior.bundle import LATENT, SCHEMA, EarlierRun, Manifest, Training, TrainingScan
 from edge_pigment.prior.features import CHANNELS, CONTRACT
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ LIMITS = (
     "Research use; not a medical device.",
     "Learned from scans of a few healthy adults at 3 T; low field is simulated, no real low-field scan was used.",
     "One tensor per voxel: crossing fibres come out as lowered FA, as in any tensor fit.",
-    "Inserted changes of MD, 3 voxels across and more, keep 92 % of their contrast and more at SNR 20 with 6+1, 78 % and "
-    "more at SNR 10. For that, MD is less precise in healthy tissue than its surroundings would make it: they never tell "
-    "MD better than to 25 %.",
+    "Inserted changes of MD, 3 voxels across and more, keep at least 92 % of their contrast at SNR 20 with 6+1, 78 % "
+    "at SNR 10. For that, MD is less precise in healthy tissue than its surroundings could make it: they never tell MD "
+    "better than to 25 %.",
     "Changes of FA alone keep 40-65 % at SNR 20 and 25-45 % at SNR 10, and so does MD where most signal is lost, too.",
     "Novelty finds single voxels and edges; inside a lesion, whose surroundings are the lesion, it stays low.",
     "Where the data are weak FA is biased: in white matter by -0.03, -0.04, -0.08 at SNR 20, 10, 5 with 6+1, in grey "
@@ -49,6 +49,9 @@ def training_scans(run: Path, data: Path | None) -> tuple[TrainingScan, ...]:
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Bundle folder to write.")],
+    earlier: Annotated[
+        list[Path] | None, typer.Option(help="Run that this one started from; repeat, the first one first.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of the training scans, for sources and licences.")] = None,
     accuracy: Annotated[Path | None, typer.Option(help="JSON of benchmarks/accuracy.py to put in.")] = None,
     name: Annotated[str, typer.Option(help="Of the bundle.")] = "tensor",
@@ -76,9 +79,11 @@ def export(
     from edge_pigment_export.write import write_bundle
     from edge_pigment_prior.train import CHECKPOINT, LOG, load_network
 
-    if not (run / CHECKPOINT).is_file():
-        _refuse(f"{run} holds no {CHECKPOINT}; train first: python -m edge_pigment_prior train")
-        raise typer.Exit(2)
+    runs = [*(earlier or ()), run]
+    for folder_of_run in runs:
+        if not (folder_of_run / CHECKPOINT).is_file():
+            _refuse(f"{folder_of_run} holds no {CHECKPOINT}; train first: python -m edge_pigment_prior train")
+            raise typer.Exit(2)
     try:
         flavours = asked(precision)
     except ValueError as error:
@@ -110,7 +115,8 @@ def export(
     if made.verdicts:
         judged = json.dumps(made.report(calibration), indent=1) + "\n"
         extra = {"gate.json": judged.encode(), "gate.md": (gate.table(made.verdicts) + "\n").encode()}
-    log = (run / LOG).read_text()
+    log = "".join((each / LOG).read_text() for each in runs)
+    before = [load_network(each / CHECKPOINT)[1:] for each in runs[:-1]]
     manifest = Manifest(
         schema_version=SCHEMA,
         name=name,
@@ -127,6 +133,7 @@ def export(
             step=step,
             final_loss=float(json.loads(log.splitlines()[-1])["loss"]),
             software={"Python": platform.python_version(), "torch": version("torch"), "onnx": version("onnx")},
+            earlier=tuple(EarlierRun(settings=vars(s), step=at) for s, at in before),
         ),
         verification={"fp32": {k: e["max"] for k, e in errors.items()}},
         accuracy=json.loads(accuracy.read_text())["rows"] if accuracy else [],

@@ -55,8 +55,24 @@ def train(
         typer.echo(f"{reference.name}: {int(reference.mask.sum())} voxels, SNR {1 / reference.sigma:.1f}")
     checkpoint = start / CHECKPOINT if start else None
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint else ""
-    shape, wanted = (width, wide_width, depth, head), (changes, lesions, lesion_weight, anisotropic, unknown_md)
-    settings = Settings(steps, batch, learning_rate, nu, seed, *shape, *wanted, bf16, digest)
+    settings = Settings(
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        nu=nu,
+        seed=seed,
+        width=width,
+        wide_width=wide_width,
+        depth=depth,
+        head=head,
+        changes=changes,
+        lesions=lesions,
+        lesion_weight=lesion_weight,
+        anisotropic=anisotropic,
+        unknown_md=unknown_md,
+        bf16=bf16,
+        start=digest,
+    )
     train_run(fitted, run, settings, device, workers, start=checkpoint, until=until)
 
 
@@ -86,10 +102,10 @@ def ablate(
 
 @app.command()
 def plot(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, each started from the one before.")],
     output: Annotated[Path, typer.Option(help="PNG to write.")] = Path("training.png"),
 ) -> None:
-    """Plot a run's log."""
+    """Plot the log of a run, or of several that follow each other."""
     import json
 
     import matplotlib
@@ -99,11 +115,17 @@ def plot(
 
     from edge_pigment_prior.train import LOG
 
-    lines = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
-    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
-    axes.plot([line["step"] for line in lines], [line["loss"] for line in lines], lw=1)
-    axes.set(xlabel="step", ylabel="negative log density of the held-back voxel", title="Training of the prior")
-    axes.set_ylim(top=lines[0]["loss"] if len(lines) < 5 else max(line["loss"] for line in lines[2:]))
+    figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
+    done, highest = 0, -float("inf")
+    for run in runs:
+        lines = [json.loads(line) for line in (run / LOG).read_text().splitlines()]
+        axes.plot([done + line["step"] for line in lines], [line["loss"] for line in lines], lw=1, label=run.name)
+        done += lines[-1]["step"]
+        # the first steps would set the scale
+        highest = max(highest, *(line["loss"] for line in lines[min(4, len(lines) - 1) :]))
+    axes.set(xlabel="step", ylabel="negative log density of\nthe held-back voxel", title="Training of the prior")
+    axes.set_ylim(top=highest)
+    axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(output, dpi=120)
 
