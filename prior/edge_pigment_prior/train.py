@@ -182,8 +182,9 @@ def train(
         loss = loss_of(model, features, target, weight, settings)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimiser.step()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        if torch.isfinite(norm):  # one overflow would spoil the weights for good
+            optimiser.step()
         step += 1
         keep = min(EMA, step / (step + 10))
         with torch.no_grad():

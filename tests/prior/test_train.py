@@ -58,3 +58,17 @@ def test_a_run_that_stops_early_keeps_its_schedule(tmp_path):
     train(references, tmp_path / "early", SETTINGS, workers=0, progress=False)
     for name, tensor in weights(tmp_path / "whole").items():
         assert torch.equal(tensor, weights(tmp_path / "early")[name]), name
+
+
+def test_a_gradient_that_overflows_spoils_nothing(tmp_path, monkeypatch):
+    losses = training.loss_of
+    calls = []
+
+    def overflowing(model, *rest):
+        calls.append(1)
+        return losses(model, *rest) * (float("inf") if len(calls) == 2 else 1)
+
+    monkeypatch.setattr(training, "loss_of", overflowing)
+    model = train([striped([3, -2, 1.5])], tmp_path, SETTINGS, workers=0, progress=False)
+    assert len(calls) == SETTINGS.steps
+    assert all(torch.isfinite(p).all() for p in model.parameters())
