@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from edge_pigment.acquisition import Acquisition
     from edge_pigment.outputs.bids import ScanName
 
+_MAY_REFUSE = ("open", "mask", "noise")
+"""Steps before whose end bad input is still told, in one line; the protocol's limits are told after them."""
 _READ_SHARE, _WRITE_SHARE = 0.05, 0.1
 """Rough shares of the time, for progress bars only."""
 
@@ -188,8 +190,11 @@ def _run_scan(job: Job, path: Path, name: "ScanName", dataset: Path) -> dict[str
     from edge_pigment.pipeline import run as run_pipeline
 
     progress = Progress(job.quiet, job.as_json, path.name)
+    told: list[tuple[str, ...]] = []
 
     def part(step: str, fraction: float) -> None:
+        if step not in _MAY_REFUSE and not told:
+            told.append(_tell_limits(job, path, acquisition, progress))
         progress(step, _READ_SHARE + fraction * (1 - _READ_SHARE - _WRITE_SHARE))
 
     try:
@@ -197,14 +202,13 @@ def _run_scan(job: Job, path: Path, name: "ScanName", dataset: Path) -> dict[str
         start = time.perf_counter()
         acquisition = job.read(path)
         seconds = {"read": round(time.perf_counter() - start, 4)}
-        limits = _tell_limits(job, path, acquisition, progress)
         result = run_pipeline(acquisition, job.options, part)
         progress("write", 1 - _WRITE_SHARE)
         written = write_scan(result, name, dataset, job.options.threads, seconds)
     finally:
         progress.close()
     for warning in result.warnings:
-        if warning not in limits:
+        if not any(warning in limits for limits in told):
             say("warning", f"{path.name}: {warning}")
     noise = written.provenance.get("Noise", {})
     return {
