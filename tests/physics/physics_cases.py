@@ -123,14 +123,20 @@ def spoilt(kind: str, y: NDArray[np.floating], b: NDArray[np.floating]) -> NDArr
     return y
 
 
-def judge(got: Outcome, expected: Posterior) -> None:
-    """The bars, on every voxel."""
+BEYOND = 5.0
+"""Times the bar. In the flat valleys that no tensor's signal has, float32 resolves a minimum no better."""
+
+
+def judge(got: Outcome, expected: Posterior, rarely: float = 0.0) -> None:
+    """The bars, on every voxel, but for the part `rarely` of them, which may be beyond by BEYOND."""
     maps = moments.moments(expected.mode, expected.factor)
     row = {name: i for i, name in enumerate(moments.COLUMNS)}
     for result in got:
         assert np.isfinite(result).all()
-    assert np.abs(got.mode.T - expected.mode).max() < LATENT
-    assert np.abs(got.moments[row["FA"]] - maps[:, row["FA"]]).max() < FA
+    error = np.abs(got.mode.T - expected.mode).max(-1) / LATENT
+    error = np.maximum(error, np.abs(got.moments[row["FA"]] - maps[:, row["FA"]]) / FA)
+    assert error.max() < (BEYOND if rarely else 1)
+    assert np.mean(error >= 1) <= rarely
     # MD has no bar. Of a posterior that is nearly as wide as it is large, it is as uncertain as the posterior's width.
     MD_error = np.abs(got.moments[row["MD"]] - maps[:, row["MD"]])
     assert (MD_error < 1e-4 + 0.02 * maps[:, row["MD_sd"]]).all()
