@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from physics_cases import FA as FA_BAR
-from physics_cases import LATENT, NU, SPOILT, Case, case, judge, protocol, spoilt
+from physics_cases import LATENT, NU, RARELY, RARELY_REAL, SPOILT, Case, case, judge, protocol, spoilt
 from real_voxels import real_voxels
 
 from edge_pigment.physics import adaptation, moments
@@ -16,12 +16,6 @@ PROTOCOLS = {
     "thirty": protocol(3, (1.0, 30)),
     "shells": protocol(3, (0.7, 10), (2.0, 20), (3.0, 30)),
 }
-
-
-RARELY = 0.005
-"""Of the voxels may miss a bar: without fused multiply-adds (SSE2) one of 503 does in some cases, by 1.4 to 2.3."""
-RARELY_REAL = 0.02
-"""The same of 68 real voxels, saturated on purpose: one misses FA's by 2.8 with the shipped prior."""
 
 
 def check(backend: HostBackend, c: Case, nu: float = NU, rarely: float = RARELY) -> None:
