@@ -242,7 +242,8 @@ def test_traceback_if_asked(scan, tmp_path, monkeypatch):
 
 
 SLEEPY = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, this test's parent, ignore it
 sys.path.insert(0, sys.argv.pop(1))
 import edge_pigment.pipeline
 def run(*_):
