@@ -69,7 +69,7 @@ def check_frame(
         return found
     for most in (FIRST_LOOK, MOST_VOXELS):
         best, lead = ask_prior(summary, measurements.mask, measurements.interleave, network, most)
-        if lead < 0:
+        if lead < 0 or measurements.mask.sum() <= most:  # then all has been looked at
             break
     if lead > UNPREDICTED:
         return replace(found, best=best, prior_lead=lead, warning=texts.SIGNS_UNPREDICTED.format(best=best))

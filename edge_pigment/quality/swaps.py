@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_pigment.boxes import sums_of_three
 from edge_pigment.gradients import BLOCK, GradientTable
 from edge_pigment.physics.backend import Array
 from edge_pigment.physics.tensor import quadratic_form
@@ -32,6 +33,8 @@ Of noise alone, the pairs of six even directions being five kinds, chance exceed
 be repeated for their SNR."""
 AS_GOOD = 0.9
 """Of the best pair's lead: pairs above cannot be told from it."""
+AROUND = (0, 1, 1, 2, 2)
+"""Axes along which tensors are averaged over three voxels, in plane twice."""
 MOST_VOXELS = 15_000
 """More add time, not certainty."""
 LEAST_VOXELS = 500
@@ -129,23 +132,11 @@ def _smooth(D: Array, mask: NDArray[np.bool_]) -> Array:
     inner = (slice(1, -1),) * 3
     image, found = np.zeros(shape, np.float32), np.empty_like(D)
     image[inner] = mask
-    count = _sums(image)[inner][mask]
+    count = sums_of_three(image, AROUND)[inner][mask]
     for source, target in zip(D, found, strict=True):
         image[inner][mask] = source
-        target[:] = _sums(image)[inner][mask] / count
+        target[:] = sums_of_three(image, AROUND)[inner][mask] / count
     return found
-
-
-def _sums(image: Array) -> Array:
-    """Over three voxels along the first axis and twice three along the others; the image has a border of zeros."""
-    for axis in (0, 1, 1, 2, 2):
-        ahead, behind = ([slice(None)] * 3 for _ in range(2))
-        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
-        total = image.copy()
-        total[tuple(behind)] += image[tuple(ahead)]
-        total[tuple(ahead)] += image[tuple(behind)]
-        image = total
-    return image
 
 
 def _mode(six: Float) -> Float:

@@ -115,8 +115,10 @@ def _schedule(step: int, steps: int) -> float:
     return float(min((step + 1) / WARM_UP, 0.5 * (1 + np.cos(np.pi * step / steps)) + 1e-3))
 
 
-def _batches(settings: Settings, references: list[Reference], first: int, workers: int) -> Iterator[list[Tensor]]:
-    count = (settings.steps - first) * settings.batch
+def _batches(
+    settings: Settings, references: list[Reference], first: int, until: int, workers: int
+) -> Iterator[list[Tensor]]:
+    count = max(until - first, 0) * settings.batch
     patches = Patches(references, first * settings.batch, count, settings)
     loader = DataLoader(patches, settings.batch, num_workers=workers, prefetch_factor=4 if workers else None)
     return iter(loader)
@@ -173,9 +175,7 @@ def train(
     recent: list[float] = []
     began, first = time.monotonic(), step
     until = settings.steps if until is None else min(until, settings.steps)
-    for batch in _batches(settings, references, step, workers):
-        if step >= until:
-            break
+    for batch in _batches(settings, references, step, until, workers):
         for group in optimiser.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
         features, target, weight = (t.to(device) for t in batch)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_pigment.boxes import sums_of_three
 from edge_pigment.brainmask import largest_component
 from edge_pigment.trust import NOVEL
 
@@ -48,7 +49,7 @@ def novel_areas(novelty: NDArray[np.float32], mask: NDArray[np.bool_], affine: N
     novel = (novelty > NOVEL) & mask
     if not novel.any():
         return []
-    density, count = _sums(novel), np.maximum(_sums(mask), 1)
+    density, count = sums_of_three(novel), np.maximum(sums_of_three(mask), 1)
     return _largest((density > DENSE * count) & mask, affine)
 
 
@@ -63,8 +64,8 @@ def low_areas(md: NDArray[np.float32], mask: NDArray[np.bool_], affine: NDArray[
     tissue = md[mask & (md > 0) & (md < TISSUE_MD)]
     if not tissue.size:
         return []
-    count = _sums(mask)
-    local = _sums(np.where(mask, md, 0)) / np.maximum(count, 1)
+    count = sums_of_three(mask)
+    local = sums_of_three(np.where(mask, md, 0)) / np.maximum(count, 1)
     return _largest(mask & (count > WITHIN) & (local < LOW_MD * np.median(tissue)), affine)
 
 
@@ -98,13 +99,3 @@ def _largest(left: NDArray[np.bool_], affine: NDArray[np.float64]) -> list[Area]
         found.append(Area(float(part.sum() * voxel_ml), (x, y, z)))
         left = left & ~part
     return found
-
-
-def _sums(image: NDArray[Any]) -> NDArray[np.float32]:
-    """Over 3 x 3 x 3 voxels; beyond the edge 0."""
-    total = np.asarray(image, np.float32)
-    for axis in range(3):
-        padded = np.pad(total, [(1, 1) if a == axis else (0, 0) for a in range(3)])
-        n = total.shape[axis]
-        total = sum(np.take(padded, range(k, k + n), axis) for k in range(3))  # type: ignore[assignment]
-    return total
