@@ -21,6 +21,8 @@ from edge_pigment_prior.references import Reference
 from edge_pigment_prior.schemes import random_rotation, repel
 
 Array = np.ndarray[Any, Any]
+UNKNOWNS = 7
+"""Of a tensor and S0."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +92,15 @@ def subset_directions(table: GradientTable, n: int) -> tuple[Array, Array]:
     return chosen, rest
 
 
+class Undefined(ValueError):
+    """The method has no answer for such a scan."""
+
+
 def _dipy(method: str, denoise: Callable[[Scan], Array] | None = None) -> Callable[[Scan, Array], Estimate]:
     def estimate(scan: Scan, where: Array) -> Estimate:
         signal = scan.signal if denoise is None else denoise(scan)
+        if method == "RESTORE" and len(scan.bvals) <= UNKNOWNS:  # DIPY divides by N - 7
+            raise Undefined(f"RESTORE judges volumes by their residuals, which {UNKNOWNS} volumes do not leave")
         options = {"sigma": scan.sigma} if method == "RESTORE" else {}
         table = gradient_table(scan.bvals, bvecs=scan.bvecs)
         fit = TensorModel(table, fit_method=method, **options).fit(np.asarray(signal, np.float64), mask=where)
