@@ -22,7 +22,7 @@ from dipy.reconst.dti import TensorModel
 from edge_pigment.acquisition import read_acquisition
 from edge_pigment.physics.tensor import quadratic_form, to_matrix
 from edge_pigment_prior.references import Reference, find_scans, fit_reference
-from methods import METHODS, Estimate, Scan, Undefined, from_tensors, spread_directions, subset_directions
+from methods import METHODS, Estimate, Scan, UndefinedError, from_tensors, spread_directions, subset_directions
 from scores import biases, bootstrap, figure, intervals, judge, main_rows, markdown, tenfold
 
 Array = np.ndarray[Any, Any]
@@ -111,7 +111,7 @@ def main(
             for method, estimate in chosen.items():
                 try:
                     figures = judge(estimate(scan, where), known, where)
-                except Undefined as why:
+                except UndefinedError as why:
                     typer.echo(f"  {cell_name:16} {method:14} left out: {why}")
                     continue
                 rows.append({"scan": name, "cell": cell_name, "method": method, **figures})

@@ -26,6 +26,7 @@ from methods import METHODS, Estimate, Scan
 
 Array = np.ndarray[Any, Any]
 
+
 @dataclass(frozen=True)
 class Lesion:
     """Factors of MD and of the tensor's deviation from a sphere; fall of log S0; the map that shows it."""

@@ -92,7 +92,7 @@ def subset_directions(table: GradientTable, n: int) -> tuple[Array, Array]:
     return chosen, rest
 
 
-class Undefined(ValueError):
+class UndefinedError(ValueError):
     """The method has no answer for such a scan."""
 
 
@@ -100,7 +100,7 @@ def _dipy(method: str, denoise: Callable[[Scan], Array] | None = None) -> Callab
     def estimate(scan: Scan, where: Array) -> Estimate:
         signal = scan.signal if denoise is None else denoise(scan)
         if method == "RESTORE" and len(scan.bvals) <= UNKNOWNS:  # DIPY divides by N - 7
-            raise Undefined(f"RESTORE judges volumes by their residuals, which {UNKNOWNS} volumes do not leave")
+            raise UndefinedError(f"RESTORE judges volumes by their residuals, which {UNKNOWNS} volumes do not leave")
         options = {"sigma": scan.sigma} if method == "RESTORE" else {}
         table = gradient_table(scan.bvals, bvecs=scan.bvecs)
         fit = TensorModel(table, fit_method=method, **options).fit(np.asarray(signal, np.float64), mask=where)
