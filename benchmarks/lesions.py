@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from scipy.ndimage import gaussian_filter
 
 from accuracy import Cell, simulate
 from edge_pigment.acquisition import read_acquisition
@@ -29,13 +30,15 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Lesion:
-    """Factors of MD and of the tensor's deviation from a sphere; fall of log S0; the map that shows it."""
+    """Factors of MD and of the tensor's deviation from a sphere; fall of log S0; the map that shows it; whether its rim
+    is soft, by a Gaussian of RIM voxels."""
 
     name: str
     mean: float = 1.0
     shape: float = 1.0
     dropout: float = 0.0
     map: str = "md"
+    soft: bool = False
 
 
 LESIONS = (
@@ -44,10 +47,15 @@ LESIONS = (
     Lesion("MD x1.3", 1.3),
     Lesion("MD x1.6", 1.6),
     Lesion("MD x2.2", 2.2),
+    Lesion("MD x1.6, soft", 1.6, soft=True),
     Lesion("FA lowered", shape=0.4, map="fa"),
     Lesion("FA raised", shape=1.3, map="fa"),
     Lesion("MD x0.7, S0 / 2.7", 0.7, dropout=1.0),
 )
+RIM = 0.7
+"""Voxels: from 10 to 90 % within two voxels."""
+RIM_SEEN = 0.1
+"""Part of the whole change from which on a voxel of a soft lesion is judged."""
 DIAMETERS = (1, 3, 5, 12)
 """In voxels."""
 TISSUE_MD = (0.5, 1.1)
@@ -115,18 +123,22 @@ def judge(
     lesion: Lesion,
 ) -> tuple[float, float]:
     """Share of the inserted contrast that is left, and the area under novelty's ROC against the voxels outside."""
+    amount = ball.astype(np.float32)
+    if lesion.soft:
+        amount = gaussian_filter(amount, RIM) * reference.mask
+        ball = amount > RIM_SEEN
     theta = reference.theta.copy()
-    part = theta[:, ball]
-    MD = part[1:4].mean(0)
+    part, amount = theta[:, ball], amount[ball]
+    MD, mean = part[1:4].mean(0), 1 + amount * (lesion.mean - 1)
     part[1:4] -= MD
-    part[1:] *= lesion.shape * lesion.mean
-    part[1:4] += lesion.mean * MD
-    part[0] -= lesion.dropout
+    part[1:] *= (1 + amount * (lesion.shape - 1)) * mean
+    part[1:4] += mean * MD
+    part[0] -= amount * lesion.dropout
     theta[:, ball] = part
     brain, where = reference.mask.T, ball.T
     ill = ours(simulate(replace(reference, theta=theta), cell, 0), brain)
     if lesion.map == "md":
-        true = (lesion.mean - 1) * MD
+        true = (mean - 1) * MD
         found = (ill.md - healthy.md)[where]
     else:
         true = fa_of(theta[:, ball]) - fa_of(reference.theta[:, ball])

@@ -12,7 +12,7 @@ from dipy.reconst.dti import TensorModel
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import adapt, gather
 from edge_pigment.gradients import GradientTable
-from edge_pigment.maps import to_image, voxel_maps
+from edge_pigment.maps import MM2_PER_S, to_image, voxel_maps
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.moments import fractional_anisotropy
 from edge_pigment.prior.bundle import load_bundle
@@ -48,7 +48,7 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """fa, md (µm²/ms) (X, Y, Z), v1 (X, Y, Z, 3); standard deviations and novelty where the method has them."""
+    """fa, md (µm²/ms) (X, Y, Z), v1 (X, Y, Z, 3); ad, rd, standard deviations and novelty where the method has them."""
 
     fa: Array
     md: Array
@@ -58,11 +58,16 @@ class Estimate:
     novelty: Array | None = None
     v1_sd: Array | None = None
     """Degrees."""
+    ad: Array | None = None
+    rd: Array | None = None
+    ad_sd: Array | None = None
+    rd_sd: Array | None = None
 
 
 def from_tensors(values: Array, vectors: Array) -> Estimate:
     """Eigenvalues (..., 3) µm²/ms, largest first, and eigenvectors in columns."""
-    return Estimate(fractional_anisotropy(values), values.mean(-1), vectors[..., 0])
+    fa, md, ad, rd = fractional_anisotropy(values), values.mean(-1), values[..., 0], values[..., 1:].mean(-1)
+    return Estimate(fa, md, vectors[..., 0], ad=ad, rd=rd)
 
 
 def spread_directions(n: int, rng: np.random.Generator) -> Array:
@@ -137,9 +142,11 @@ def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
         measurements = gather(acquisition, scan.mask, scan.sigma)
         outcome = adapt(measurements, backend, session, opened.manifest.nu).outcome
         maps = voxel_maps(outcome, measurements.scale, opened.manifest.nu)
-        names = ("FA", "MD", "V1", "FA_sd", "MD_sd", "novelty", "V1_sd")
-        fa, md, v1, fa_sd, md_sd, novel, v1_sd = (to_image(maps[name], measurements.mask) for name in names)
-        return Estimate(fa, md * 1000, v1, fa_sd, md_sd * 1000, novel, v1_sd)
+        images = {name: to_image(values, measurements.mask) for name, values in maps.items()}
+        names = ("MD", "AD", "RD", "MD_sd", "AD_sd", "RD_sd")
+        md, ad, rd, md_sd, ad_sd, rd_sd = (images[name] / MM2_PER_S for name in names)
+        others = (images[name] for name in ("novelty", "V1_sd"))
+        return Estimate(images["FA"], md, images["V1"], images["FA_sd"], md_sd, *others, ad, rd, ad_sd, rd_sd)
 
     return estimate
 

@@ -42,6 +42,10 @@ def judge(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, float]
             row[f"MD_bias_{low:g}"] = d_md[inside].mean()
     if estimate.fa_sd is not None and estimate.md_sd is not None and estimate.v1_sd is not None:
         wide = {"FA": np.abs(d_fa) / estimate.fa_sd[where], "MD": np.abs(d_md) / estimate.md_sd[where]}
+        for name in ("ad", "rd"):
+            found, known, sd = getattr(estimate, name), getattr(truth, name), getattr(estimate, f"{name}_sd")
+            if found is not None and known is not None and sd is not None:
+                wide[name.upper()] = np.abs(found[where] - known[where]) / sd[where]
         # the angles' root mean square, spread over two dimensions: a Rayleigh distribution
         cone = np.arccos(np.clip(cosine, 0, 1)) / np.radians(estimate.v1_sd[where][white])
         for level, width in LEVELS.items():
@@ -96,7 +100,7 @@ def intervals(rows: list[dict[str, Any]]) -> str:
     """How often intervals cover the truth, by level and tissue."""
     body = []
     for r in rows:
-        for what in ("FA", "MD", "V1"):
+        for what in ("FA", "MD", "AD", "RD", "V1"):
             for tissue in ("grey", "white"):
                 keys = [f"{what}_cover_{level}_{tissue}" for level in LEVELS]
                 if keys[0] in r:
