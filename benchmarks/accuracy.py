@@ -4,8 +4,8 @@
 
 Simulated: a reference tensor image is fitted to all volumes of a scan (no denoising; the reference's own noise is
 part of the truth that every method is judged by), a scan of it is simulated with Rician noise, and every method
-sees the same simulated measurements, σ and mask. Real: a scan's sub-sampled volumes against the weighted
-least-squares fit of its other volumes.
+sees the same simulated measurements, σ and mask. Real: a scan's sub-sampled volumes against the least-squares fit of
+its other volumes, whose own standard deviation is added to the intervals: it is as noisy as what it judges.
 """
 
 import json
@@ -16,13 +16,20 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from dipy.core.gradients import gradient_table
-from dipy.reconst.dti import TensorModel
 
 from edge_pigment.acquisition import read_acquisition
 from edge_pigment.physics.tensor import quadratic_form, to_matrix
 from edge_pigment_prior.references import Reference, find_scans, fit_reference
-from methods import METHODS, Estimate, Scan, UndefinedError, from_tensors, spread_directions, subset_directions
+from methods import (
+    METHODS,
+    Estimate,
+    Scan,
+    UndefinedError,
+    from_tensors,
+    full_fit,
+    spread_directions,
+    subset_directions,
+)
 from scores import biases, bootstrap, figure, intervals, judge, main_rows, markdown, tenfold
 
 Array = np.ndarray[Any, Any]
@@ -72,13 +79,6 @@ def slab(mask: Array, slices: int) -> Array:
     return where
 
 
-def wls_truth(scan: Scan, where: Array) -> Estimate:
-    """The fit that a sub-sampled real scan is judged by, of volumes that no method saw."""
-    table = gradient_table(scan.bvals, bvecs=scan.bvecs)
-    fit = TensorModel(table, fit_method="WLS").fit(scan.signal, mask=where)
-    return from_tensors(fit.evals * 1000, fit.evecs)
-
-
 def main(
     data: Annotated[Path, typer.Argument(help="BIDS folder of scans to take references from.")],
     output: Annotated[Path, typer.Option(help="Folder for accuracy.json, .md and .png.")] = Path("accuracy"),
@@ -105,7 +105,7 @@ def main(
         trials = [(cell.name, simulate(reference, cell, seed), truth) for cell in CELLS]
         if real and len(acquisition.gradients) >= 15:
             few, rest = subset_directions(acquisition.gradients, 6)
-            fuller = wls_truth(Scan.of(acquisition.subset(rest), reference), where)
+            fuller = full_fit(acquisition.subset(rest), reference)
             trials.append((REAL, Scan.of(acquisition.subset(few), reference), fuller))
         for cell_name, scan, known in trials:
             for method, estimate in chosen.items():

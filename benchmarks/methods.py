@@ -1,7 +1,7 @@
 """What is compared: edge-pigment, and DIPY's fits with and without denoising, all on the same measurements."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from dipy.reconst.dti import TensorModel
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import adapt, gather
 from edge_pigment.gradients import GradientTable
-from edge_pigment.maps import MM2_PER_S, to_image, voxel_maps
+from edge_pigment.maps import DIFFUSIVITIES, MM2_PER_S, to_image, voxel_maps
+from edge_pigment.physics.backend import Outcome
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.moments import fractional_anisotropy
+from edge_pigment.physics.tensor import diffusivity, to_matrix
 from edge_pigment.prior.bundle import load_bundle
 from edge_pigment.prior.context import ContextSession
-from edge_pigment_prior.references import Reference
+from edge_pigment_prior.references import NO_STUDENT, Reference, unaided
 from edge_pigment_prior.schemes import random_rotation, repel
 
 Array = np.ndarray[Any, Any]
@@ -132,6 +134,32 @@ def _patch2self(scan: Scan) -> Array:
     return np.asarray(patch2self(scan.signal, scan.bvals, b0_threshold=50))
 
 
+def estimate_of(maps: dict[str, Array], mask: Array) -> Estimate:
+    """From maps of the mask's voxels (Z, Y, X), as `edge_pigment.maps.voxel_maps` makes them."""
+    images = {name: to_image(values, mask) for name, values in maps.items()}
+    md, ad, rd, md_sd, ad_sd, rd_sd = (images[name] / MM2_PER_S for name in DIFFUSIVITIES)
+    others = (images[name] for name in ("novelty", "V1_sd"))
+    return Estimate(images["FA"], md, images["V1"], images["FA_sd"], md_sd, *others, ad, rd, ad_sd, rd_sd)
+
+
+def full_fit(acquisition: Acquisition, reference: Reference) -> Estimate:
+    """What a sub-sampled real scan is judged by: a fit, that no prior helps, of volumes that no method saw.
+
+    By the fit of references: non-linear least squares with the Rician floor, with its own standard deviations. The
+    values are the fit's, not its expectations: FA that noise has raised would be raised by it once more.
+    """
+    backend = HostBackend(None)
+    m = gather(acquisition, reference.mask.T, sigma=1.0)
+    sigma = np.full_like(m.sigma, reference.sigma)
+    fit = unaided(m.y, m.b, m.bvecs, sigma, backend)[1]
+    outcome = Outcome(fit.mode, fit.residual, fit.distance, fit.share, backend.moments(fit.mode, fit.factor))
+    spread = estimate_of(voxel_maps(outcome, 1.0, NO_STUDENT), m.mask)
+    values, vectors = np.linalg.eigh(to_matrix(diffusivity(fit.mode.T)))
+    fitted = from_tensors(values[:, ::-1], vectors[:, :, ::-1])
+    images = {name: to_image(getattr(fitted, name), m.mask) for name in ("fa", "md", "v1", "ad", "rd")}
+    return replace(spread, **images)
+
+
 def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
     opened = load_bundle(bundle)
     session, backend = ContextSession(opened), HostBackend(None)
@@ -141,12 +169,7 @@ def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
         acquisition = Acquisition(scan.signal, GradientTable(scan.bvals, scan.bvecs), affine)
         measurements = gather(acquisition, scan.mask, scan.sigma)
         outcome = adapt(measurements, backend, session, opened.manifest.nu).outcome
-        maps = voxel_maps(outcome, measurements.scale, opened.manifest.nu)
-        images = {name: to_image(values, measurements.mask) for name, values in maps.items()}
-        names = ("MD", "AD", "RD", "MD_sd", "AD_sd", "RD_sd")
-        md, ad, rd, md_sd, ad_sd, rd_sd = (images[name] / MM2_PER_S for name in names)
-        others = (images[name] for name in ("novelty", "V1_sd"))
-        return Estimate(images["FA"], md, images["V1"], images["FA_sd"], md_sd, *others, ad, rd, ad_sd, rd_sd)
+        return estimate_of(voxel_maps(outcome, measurements.scale, opened.manifest.nu), measurements.mask)
 
     return estimate
 

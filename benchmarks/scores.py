@@ -23,7 +23,7 @@ FA_BINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0)
 
 
 def judge(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, float]:
-    """Errors inside `where` (X, Y, Z)."""
+    """Errors inside `where` (X, Y, Z); intervals are widened by the truth's own standard deviation, if it has one."""
     fa, md = truth.fa[where], truth.md[where]
     white, grey = fa > WHITE_FA, (fa < GREY_FA) & (md > GREY_MD[0]) & (md < GREY_MD[1])
     d_fa, d_md = estimate.fa[where] - fa, estimate.md[where] - md
@@ -41,13 +41,15 @@ def judge(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, float]
             row[f"FA_bias_{low:g}"] = d_fa[inside].mean()
             row[f"MD_bias_{low:g}"] = d_md[inside].mean()
     if estimate.fa_sd is not None and estimate.md_sd is not None and estimate.v1_sd is not None:
-        wide = {"FA": np.abs(d_fa) / estimate.fa_sd[where], "MD": np.abs(d_md) / estimate.md_sd[where]}
-        for name in ("ad", "rd"):
+        wide = {}
+        for name in ("fa", "md", "ad", "rd"):
             found, known, sd = getattr(estimate, name), getattr(truth, name), getattr(estimate, f"{name}_sd")
             if found is not None and known is not None and sd is not None:
-                wide[name.upper()] = np.abs(found[where] - known[where]) / sd[where]
+                both = np.hypot(sd, _or_zero(getattr(truth, f"{name}_sd")))[where]
+                wide[name.upper()] = np.abs(found[where] - known[where]) / both
         # the angles' root mean square, spread over two dimensions: a Rayleigh distribution
-        cone = np.arccos(np.clip(cosine, 0, 1)) / np.radians(estimate.v1_sd[where][white])
+        both = np.hypot(estimate.v1_sd, _or_zero(truth.v1_sd))[where][white]
+        cone = np.arccos(np.clip(cosine, 0, 1)) / np.radians(both)
         for level, width in LEVELS.items():
             for name, z in wide.items():
                 row[f"{name}_cover_{level}"] = np.mean(z < width)
@@ -55,6 +57,11 @@ def judge(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, float]
                 row[f"{name}_cover_{level}_white"] = np.mean(z[white] < width)
             row[f"V1_cover_{level}_white"] = np.mean(cone < np.sqrt(-np.log(1 - level / 100)))
     return {k: float(v) for k, v in row.items()}
+
+
+def _or_zero(sd: Array | None) -> Array | float:
+    """The truth's own standard deviation; 0 where it is exact."""
+    return 0.0 if sd is None else sd
 
 
 def bootstrap(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

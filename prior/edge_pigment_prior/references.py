@@ -14,7 +14,7 @@ from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.adapt import gather
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.physics.adaptation import DIAGONAL, PACKED
-from edge_pigment.physics.backend import Array, Backend
+from edge_pigment.physics.backend import Array, Backend, Posterior, Summary
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.tensor import DIMENSION, diffusivity, latent
 
@@ -68,6 +68,15 @@ class Reference:
             return cls(str(f["name"]), theta, f["mask"], (x, y, z), float(f["sigma"]), float(f["sd"]))
 
 
+def unaided(y: Array, b: Array, bvecs: Array, sigma: Array, backend: Backend) -> tuple[Summary, Posterior]:
+    """Summary and posterior of measurements that no context prior helps; arguments as of `Backend.summarise`."""
+    summary = backend.summarise(y, b, bvecs, sigma)
+    start = latent(np.exp(np.clip(summary.theta[0], -3, 3)), summary.theta[1:].T).T.astype(np.float32)
+    factor = np.zeros((PACKED, y.shape[1]), np.float32)
+    factor[list(DIAGONAL)] = FLAT_PRECISION
+    return summary, backend.adapt(y, b, bvecs, sigma, np.ascontiguousarray(start), factor, NO_STUDENT)
+
+
 def fit_reference(
     acquisition: Acquisition, name: str, backend: Backend | None = None, mask: NDArray[np.bool_] | None = None
 ) -> Reference:
@@ -92,14 +101,9 @@ def fit_reference(
         mask = brain_mask(acquisition.mean_b0, acquisition.mean_dwi, acquisition.voxel_size).mask
     m = gather(acquisition, mask, SIGMA_GUESS)  # only the signal and the table are used; σ is found below
     y, b, g, in_brain = m.y, m.b, m.bvecs, m.mask
-    factor = np.zeros((PACKED, y.shape[1]), np.float32)
-    factor[list(DIAGONAL)] = FLAT_PRECISION
     sigma = SIGMA_GUESS
     for _ in range(SIGMA_ROUNDS):
-        s = np.full(y.shape[1], sigma, np.float32)
-        summary = backend.summarise(y, b, g, s)
-        start = latent(np.exp(np.clip(summary.theta[0], -3, 3)), summary.theta[1:].T).T.astype(np.float32)
-        fit = backend.adapt(y, b, g, s, np.ascontiguousarray(start), factor, NO_STUDENT)
+        summary, fit = unaided(y, b, g, np.full(y.shape[1], sigma, np.float32), backend)
         sigma *= float(np.median(fit.residual)) * np.sqrt(len(y) / (len(y) - DIMENSION))
     z = fit.mode
     theta = np.zeros((len(z), *in_brain.shape), np.float32)
