@@ -29,9 +29,10 @@ from edge_pigment.phantom import make_phantom
 from edge_pigment.physics.moments import fractional_anisotropy
 from edge_pigment.physics.tensor import quadratic_form, to_matrix
 from edge_pigment.pipeline import RunOptions, open_tools, run
+from edge_pigment.precision import GREY_FA, GREY_MD, WHITE_FA, measure_precision
 from edge_pigment.simulate import Noise, Protocol, Shell, simulate_scan
 from edge_pigment.simulate.directions import electrostatic
-from edge_pigment.watch.precision import GREY_FA, GREY_MD, WHITE_FA, forecast, measure_precision
+from edge_pigment.watch.outlook import forecast
 from edge_pigment.watch.watcher import Watcher
 from edge_pigment_prior.references import find_scans, fit_reference
 

@@ -54,9 +54,7 @@ class BrainMask(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def brain_mask(
-    b0: ArrayLike, dwi: ArrayLike | None = None, voxel_size: ArrayLike = (2.0, 2.0, 2.0)
-) -> BrainMask:
+def brain_mask(b0: ArrayLike, dwi: ArrayLike | None = None, voxel_size: ArrayLike = (2.0, 2.0, 2.0)) -> BrainMask:
     """Find the brain; a mask that failed is replaced by a cruder one, with a warning, and never ends a run.
 
     Args:

@@ -123,9 +123,7 @@ def test_figure_shows_the_truth_under_its_heading_and_marks_the_lesions(scan, ma
 def stand_in(acquisition, options):
     """In the pipeline's place: weighted least squares with a sd, so that the demo's own steps are tested."""
     mask = acquisition.mean_b0 > 0.3 * np.percentile(acquisition.mean_b0, 95)
-    theta = compare.wls(
-        acquisition.signal[mask], acquisition.gradients.bvals / 1000, acquisition.gradients.bvecs
-    )
+    theta = compare.wls(acquisition.signal[mask], acquisition.gradients.bvals / 1000, acquisition.gradients.bvecs)
     values, vectors = np.linalg.eigh(compare.to_matrix(compare.clip_negative(theta[:, 1:])))
     columns = {
         "FA": compare.fractional_anisotropy(values),

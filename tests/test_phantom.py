@@ -99,9 +99,7 @@ def test_lesions_lie_in_white_matter_and_have_their_water(phantom, fit, lesion):
     assert phantom.fractions[inside][:, TISSUES.index("white matter")].min() > 0.9
     values = np.linalg.eigvalsh(to_matrix(fit[inside][:, 1:]))
     assert np.allclose(values.mean(-1), (lesion.water.along + 2 * lesion.water.across) / 3, rtol=1e-2)
-    assert phantom.lesions[lesion.name].sum() * VOXEL**3 == pytest.approx(
-        4 / 3 * np.pi * lesion.radius**3, rel=0.1
-    )
+    assert phantom.lesions[lesion.name].sum() * VOXEL**3 == pytest.approx(4 / 3 * np.pi * lesion.radius**3, rel=0.1)
 
 
 def test_lesions_change_md_both_ways_and_lower_fa(phantom, fit):

@@ -211,9 +211,7 @@ def test_thick_slices_mix_neighbours_as_signals_not_as_tensors():
     D = np.zeros((4, 4, 4, 6), np.float32)
     D[..., :3] = 0.7
     D[:, :, ::2, :3] = 3.0
-    scan = simulate_scan(
-        Subject.from_tensor(np.full((4, 4, 4), 100.0), D, RAS), Protocol(voxel=(2, 2, 4)), QUIET
-    )
+    scan = simulate_scan(Subject.from_tensor(np.full((4, 4, 4), 100.0), D, RAS), Protocol(voxel=(2, 2, 4)), QUIET)
     assert scan.signal.shape == (4, 4, 2, 7)
     expected = 50 * (np.exp(-0.7) + np.exp(-3.0))
     assert np.allclose(scan.signal[..., 1:], expected, rtol=1e-4)
@@ -325,9 +323,7 @@ def test_dipy_reads_the_files_as_others_do(tmp_path):
     gradients = pytest.importorskip("dipy.io.gradients")
     table = pytest.importorskip("dipy.core.gradients")
     dti = pytest.importorskip("dipy.reconst.dti")
-    path = write_scan(
-        simulate_scan(uniform(affine=LAS), same_grid(), QUIET), tmp_path / "scan", integers=False
-    )
+    path = write_scan(simulate_scan(uniform(affine=LAS), same_grid(), QUIET), tmp_path / "scan", integers=False)
     b, g = gradients.read_bvals_bvecs(str(tmp_path / "scan.bval"), str(tmp_path / "scan.bvec"))
     fit = dti.TensorModel(table.gradient_table(b, bvecs=g)).fit(nib.load(path).get_fdata())
     assert np.allclose(from_matrix(1000 * fit.quadratic_form[5, 5, 5]), tensor(), atol=1e-3)

@@ -55,9 +55,7 @@ app.command()(info)
 app.command()(doctor)
 app.command()(build)
 # its options are those of the workshop's own command, which is not imported before it is asked for
-app.command(
-    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)(export)
+app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(export)
 
 
 def main() -> None:

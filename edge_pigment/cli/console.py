@@ -124,9 +124,7 @@ class Progress:
 
     def _json(self, step: str, fraction: float, seconds: float) -> None:
         event = {"event": "progress", "scan": self._label, "step": step}
-        print_json(
-            event | {"fraction": round(fraction, 3), "seconds": round(seconds, 3)}, err=True, indent=None
-        )
+        print_json(event | {"fraction": round(fraction, 3), "seconds": round(seconds, 3)}, err=True, indent=None)
 
     def _line(self, step: str, fraction: float, seconds: float) -> None:
         if step != self._step:  # a log needs each step once
@@ -135,9 +133,7 @@ class Progress:
 
     def _bar(self, step: str, fraction: float, seconds: float) -> None:
         done = round(_BAR * fraction)
-        left = (
-            f", {seconds * (1 - fraction) / fraction:.0f} s left" if fraction > 0.1 and seconds > 0.5 else ""
-        )
+        left = f", {seconds * (1 - fraction) / fraction:.0f} s left" if fraction > 0.1 and seconds > 0.5 else ""
         line = f"[{'#' * done}{'.' * (_BAR - done)}] {fraction:4.0%} {step}{left}  {self._label}"
         sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size().columns - 1]}")
         sys.stderr.flush()

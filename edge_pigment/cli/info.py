@@ -27,9 +27,7 @@ def info(
 
     opened = load_bundle(bundle, public_key)
     if as_json:
-        print_json(
-            {"bundle": opened.folder, "sha256": opened.hash, **opened.manifest.model_dump(mode="json")}
-        )
+        print_json({"bundle": opened.folder, "sha256": opened.hash, **opened.manifest.model_dump(mode="json")})
     else:
         typer.echo(opened.summary())
         if public_key:

@@ -38,9 +38,7 @@ def run(
     bval: Annotated[Path | None, path_option(help="b-values in s/mm²; default: beside the image.")] = None,
     bvec: Annotated[Path | None, path_option(help="Directions; default: beside the image.")] = None,
     mask: Annotated[Path | None, path_option(help="Brain mask; default: found from the scan.")] = None,
-    sigma: Annotated[
-        float | None, typer.Option(help="Noise sd in units of the image; default: estimated.")
-    ] = None,
+    sigma: Annotated[float | None, typer.Option(help="Noise sd in units of the image; default: estimated.")] = None,
     bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
     public_key: Annotated[
         Path | None, path_option(help="Ed25519 key (PEM) that must have signed the bundle; default: not checked.")
@@ -63,25 +61,17 @@ def run(
     ] = False,
     participant_label: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Of a BIDS dataset, only this participant (with or without sub-); may be repeated."
-        ),
+        typer.Option(help="Of a BIDS dataset, only this participant (with or without sub-); may be repeated."),
     ] = None,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite", help="Replace an older result of edge-pigment, once the new one is whole."
-        ),
+        typer.Option("--overwrite", help="Replace an older result of edge-pigment, once the new one is whole."),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and say what would be done; write nothing.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="JSON: the result on stdout, progress on stderr.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON: the result on stdout, progress on stderr.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but warnings and errors.")] = False,
 ) -> None:
     """Turn a diffusion scan into tensor maps with their uncertainty.
 
@@ -94,9 +84,7 @@ def run(
 
     scans = _scans(scan, participant_label, {"--bval": bval, "--bvec": bvec, "--mask": mask})
     if threads is not None and threads < 1:
-        raise InputError(
-            texts.OPTION_OUT_OF_RANGE.format(option="--threads", expected="1 or more", value=threads)
-        )
+        raise InputError(texts.OPTION_OUT_OF_RANGE.format(option="--threads", expected="1 or more", value=threads))
     options = RunOptions(
         mask=mask,
         sigma=sigma,

@@ -26,13 +26,9 @@ def simulate(
         typer.Option(help="Start from a field's usual protocol and noise: 0.05T, 64mT, 0.55T, 1.5T or 3T."),
     ] = None,
     directions: Annotated[int | None, typer.Option(help="Diffusion directions.  [default: 6]")] = None,
-    b: Annotated[
-        float | None, typer.Option("--b", help="b-value of the directions, s/mm².  [default: 1000]")
-    ] = None,
+    b: Annotated[float | None, typer.Option("--b", help="b-value of the directions, s/mm².  [default: 1000]")] = None,
     b0: Annotated[int | None, typer.Option("--b0", help="Volumes of b=0.  [default: 1]")] = None,
-    voxel: Annotated[
-        tuple[float, float, float] | None, typer.Option(help="Voxel, mm.  [default: 2.5 2.5 5]")
-    ] = None,
+    voxel: Annotated[tuple[float, float, float] | None, typer.Option(help="Voxel, mm.  [default: 2.5 2.5 5]")] = None,
     snr: Annotated[float | None, typer.Option(help="Of the b=0 signal in the brain.  [default: 10]")] = None,
     settings: Annotated[
         Path | None,
@@ -42,9 +38,7 @@ def simulate(
         Path | None,
         path_option(help="Tensor image to scan instead of the head, as edge-pigment or dtifit writes it."),
     ] = None,
-    s0: Annotated[
-        Path | None, path_option("--s0", help="b=0 image without noise that belongs to --tensor.")
-    ] = None,
+    s0: Annotated[Path | None, path_option("--s0", help="b=0 image without noise that belongs to --tensor.")] = None,
     seed: Annotated[int, typer.Option(help="Of the head and of everything random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older simulation.")] = False,
 ) -> None:
@@ -95,15 +89,11 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     if not isinstance(found, dict) or not all(isinstance(values, dict) for values in found.values()):
         raise InputError(texts.SETTINGS_UNREADABLE.format(path=path, why="it is no object of objects"))
     if unknown := [section for section in found if section not in _SECTIONS]:
-        raise InputError(
-            texts.SETTINGS_WRONG.format(where=unknown[0], why=f"known are {', '.join(_SECTIONS)}")
-        )
+        raise InputError(texts.SETTINGS_WRONG.format(where=unknown[0], why=f"known are {', '.join(_SECTIONS)}"))
     return found
 
 
-def _simulate(
-    chosen: dict[str, dict[str, Any]], tensor: Path | None, s0: Path | None, seed: int
-) -> "SimulatedScan":
+def _simulate(chosen: dict[str, dict[str, Any]], tensor: Path | None, s0: Path | None, seed: int) -> "SimulatedScan":
     from pydantic import ValidationError
 
     from edge_pigment.phantom import make_phantom

@@ -62,9 +62,7 @@ def regions(phantom: Phantom, scan: SimulatedScan, mask: Mask) -> Regions:
     grey, white = share["cortex"] + share["deep grey"], share["white matter"]
     tissue = mask & (grey + white > 0.5)
     centres = {item.name: np.array(item.centre) for item in LESIONS}
-    around = {
-        name: mask & (white > 0.9) & (hurt == 0) & (_distance(scan, centres[name]) < 18) for name in lesion
-    }
+    around = {name: mask & (white > 0.9) & (hurt == 0) & (_distance(scan, centres[name]) < 18) for name in lesion}
     return Regions(
         tissue,
         tissue & (grey > 0.6),

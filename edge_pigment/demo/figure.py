@@ -52,9 +52,7 @@ def draw(scan: SimulatedScan, wls: Maps, ours: Maps, mask: NDArray[np.bool_], ti
     viewer = Viewer(mask, scan.affine)
     views = [_axial(viewer, row.height) for row in rows]
     scale = ZOOM / float(viewer.voxel_size[0])
-    places = (
-        np.moveaxis(np.indices(mask.shape, np.float32), 0, -1) @ scan.affine[:3, :3].T + scan.affine[:3, 3]
-    )
+    places = np.moveaxis(np.indices(mask.shape, np.float32), 0, -1) @ scan.affine[:3, :3].T + scan.affine[:3, 3]
     width, height = (round(scale * mm) for mm in views[0].size)
     size = (
         2 * MARGIN + LABELS + 4 * width + 3 * GAP,

@@ -106,8 +106,7 @@ MAPS: dict[str, MapFile] = {
     "datashare": MapFile(
         "datashare",
         NO_UNIT,
-        "Share of the result that the voxel's own measurements determine: 0, the prior alone; "
-        "1, the data alone.",
+        "Share of the result that the voxel's own measurements determine: 0, the prior alone; 1, the data alone.",
     ),
     "residual": MapFile(
         "residual",
@@ -174,11 +173,7 @@ class ScanName:
 
 def planned_files(name: ScanName) -> list[Path]:
     """Every file of a result with all maps, relative to the dataset."""
-    suffixes = [
-        f"{stem}{ext}"
-        for stem in (*(m.suffix() for m in MAPS.values()), MASK)
-        for ext in (".nii.gz", ".json")
-    ]
+    suffixes = [f"{stem}{ext}" for stem in (*(m.suffix() for m in MAPS.values()), MASK) for ext in (".nii.gz", ".json")]
     return [name.path(s) for s in (*suffixes, PROVENANCE, SHEET, REPORT)]
 
 

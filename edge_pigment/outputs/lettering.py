@@ -37,9 +37,7 @@ def printable(text: str) -> str:
     return spelt.encode("latin-1", "replace").decode("latin-1")
 
 
-def write(
-    draw: ImageDraw.ImageDraw, x: float, y: float, text: str, size: int, ink: Ink, align: str = "left"
-) -> float:
+def write(draw: ImageDraw.ImageDraw, x: float, y: float, text: str, size: int, ink: Ink, align: str = "left") -> float:
     """Write one line, its top at y; ^{...} is raised.
 
     Args:

@@ -260,7 +260,5 @@ def _foot(provenance: Mapping[str, Any], warnings: Sequence[str], width: int) ->
     made_by = f"edge-pigment {__version__}"
     if bundle:
         made_by += f", prior {bundle.get('Name', '')} {bundle.get('Version', '')}".rstrip()
-    remark = (
-        f"{made_by}. Axial and coronal: the patient's left is on the right. For research, not for diagnosis."
-    )
+    remark = f"{made_by}. Axial and coronal: the patient's left is on the right. For research, not for diagnosis."
     return lines + [(line, SMALL, DIM) for line in wrap(remark, SMALL, width)]

@@ -103,9 +103,7 @@ class Staging:
             self.path.mkdir()
         except OSError as error:
             self._clear()
-            raise InputError(
-                texts.OUTPUT_NOT_WRITABLE.format(path=self.target, why=error.strerror)
-            ) from error
+            raise InputError(texts.OUTPUT_NOT_WRITABLE.format(path=self.target, why=error.strerror)) from error
         return self
 
     def __exit__(

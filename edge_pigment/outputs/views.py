@@ -56,9 +56,7 @@ class Viewer:
         self.voxel_size: NDArray[np.float64] = np.linalg.norm(self.affine[:3, :3], axis=0)
         self._mass = [upright.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in range(3)]
         self._box = tuple(_extent(mass) for mass in self._mass)
-        self._centre = [
-            float(np.average(np.arange(len(m)), weights=m if m.any() else None)) for m in self._mass
-        ]
+        self._centre = [float(np.average(np.arange(len(m)), weights=m if m.any() else None)) for m in self._mass]
 
     def views(self, slices: int = 5) -> list[View]:
         """Slices spread over the brain in the main plane, and one through the middle in each of the others.
@@ -69,9 +67,7 @@ class Viewer:
         shown = [plane for plane in ("axial", "coronal", "sagittal") if self._is_worth(plane)]
         main, *others = shown or ["axial"]
         indices = dict.fromkeys(self._quantile(main, (i + 0.5) / slices) for i in range(slices))
-        return [self._view(main, i) for i in indices] + [
-            self._view(p, self._quantile(p, 0.5)) for p in others
-        ]
+        return [self._view(main, i) for i in indices] + [self._view(p, self._quantile(p, 0.5)) for p in others]
 
     def cut(self, data: NDArray[np.generic], view: View) -> NDArray[np.generic]:
         """The slice of an image (X, Y, Z) or (X, Y, Z, K): (rows, columns) or (rows, columns, K)."""

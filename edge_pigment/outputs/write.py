@@ -96,9 +96,7 @@ def write_scan(
 
     def sheet() -> None:
         written["sheet"] = name.path(SHEET)
-        picture = draw_sheet(
-            result.maps, result.mask, result.affine, title, result.provenance, result.warnings
-        )
+        picture = draw_sheet(result.maps, result.mask, result.affine, title, result.provenance, result.warnings)
         picture.save(dataset / written["sheet"], compress_level=_PNG_LEVEL)
 
     largest_first = sorted(result.maps, key=lambda key: -result.maps[key].size)

@@ -90,9 +90,9 @@ class Phantom:
 
 def label(fractions: Array) -> NDArray[np.uint8]:
     """Tissue fractions (..., 6) -> labels: 0 where no tissue has half of the voxel's due, else 1 + index."""
-    labels: NDArray[np.uint8] = np.where(
-        fractions.sum(-1) > 0.5, 1 + fractions.argmax(-1).astype(np.uint8), 0
-    ).astype(np.uint8)
+    labels: NDArray[np.uint8] = np.where(fractions.sum(-1) > 0.5, 1 + fractions.argmax(-1).astype(np.uint8), 0).astype(
+        np.uint8
+    )
     return labels
 
 
@@ -122,9 +122,7 @@ class _Head(NamedTuple):
 
     def radial(self, voxels: NDArray[np.intp]) -> Array:
         """Direction of radiating fibres, unit."""
-        return self.mirror(
-            radiating(self.fold(self.p, voxels), self.fold(self.normal, voxels)).direction, voxels
-        )
+        return self.mirror(radiating(self.fold(self.p, voxels), self.fold(self.normal, voxels)).direction, voxels)
 
     def fold(self, vectors: Array, voxels: NDArray[np.intp]) -> Array:
         """Vectors as in the right hemisphere, where tissues and tracts are drawn."""
@@ -191,9 +189,7 @@ def _grey(head: _Head) -> list[Compartment]:
         axis = unit(axis + 0.2 * head.sway[voxels])
         water, vary = WATER[name], np.exp(0.05 * head.texture[voxels, 0])
         S0 = water.S0 * np.exp(0.04 * head.texture[voxels, 1])
-        parts.append(
-            Compartment(voxels, share * S0, axisymmetric(axis, water.along * vary, water.across * vary))
-        )
+        parts.append(Compartment(voxels, share * S0, axisymmetric(axis, water.along * vary, water.across * vary)))
     return parts
 
 

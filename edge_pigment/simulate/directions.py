@@ -60,9 +60,7 @@ def tetrahedral(n: int = 4, rng: np.random.Generator | None = None) -> Float:
 def dual(n: int = 6, rng: np.random.Generator | None = None) -> Float:
     """Six directions with two gradients at a time (Basser & Pierpaoli 1998, MRM 39:928)."""
     _expect(n, 6, "dual")
-    pairs: Float = np.array([[1, 0, 1], [-1, 0, 1], [0, 1, 1], [0, 1, -1], [1, 1, 0], [-1, 1, 0]]) / np.sqrt(
-        2
-    )
+    pairs: Float = np.array([[1, 0, 1], [-1, 0, 1], [0, 1, 1], [0, 1, -1], [1, 1, 0], [-1, 1, 0]]) / np.sqrt(2)
     return pairs
 
 
@@ -104,11 +102,7 @@ def _around(n: int, rng: np.random.Generator, nearest: float, furthest: float) -
     low, high = np.cos(np.radians([furthest, nearest]))
     height, turn = rng.uniform(low, high, n), rng.uniform(0, 2 * np.pi, n)
     radius = np.sqrt(1 - height**2)
-    g = (
-        height[:, None] * axis
-        + (radius * np.cos(turn))[:, None] * side
-        + (radius * np.sin(turn))[:, None] * other
-    )
+    g = height[:, None] * axis + (radius * np.cos(turn))[:, None] * side + (radius * np.sin(turn))[:, None] * other
     return upright(g)
 
 

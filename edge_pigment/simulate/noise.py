@@ -45,12 +45,8 @@ def smooth_field(shape: Shape, rng: np.random.Generator) -> Image:
     return (field - field.mean()) / spread if spread > 0 else field
 
 
-def sigma_map(
-    shape: Shape, brain: NDArray[np.bool_], mean: float, variation: float, rng: np.random.Generator
-) -> Image:
+def sigma_map(shape: Shape, brain: NDArray[np.bool_], mean: float, variation: float, rng: np.random.Generator) -> Image:
     """σ (X, Y, Z) whose mean in the brain is `mean` and whose relative variation is about `variation`."""
-    relative = (
-        np.exp(np.float32(variation) * smooth_field(shape, rng)) if variation else np.ones(shape, np.float32)
-    )
+    relative = np.exp(np.float32(variation) * smooth_field(shape, rng)) if variation else np.ones(shape, np.float32)
     level = float(relative[brain].mean()) if brain.any() else 1.0
     return relative * np.float32(mean / level)

@@ -34,9 +34,7 @@ class Shell(_Settings):
             raise ValueError(f"scheme {self.scheme!r} is none of {', '.join(SCHEME_NAMES)}")
         counts = {"trace": 1, "orthogonal": 3, "tetrahedral": 4, "dual": 6}
         if self.directions != counts.get(self.scheme, self.directions):
-            raise ValueError(
-                f"the {self.scheme} scheme has {counts[self.scheme]} images, not {self.directions}"
-            )
+            raise ValueError(f"the {self.scheme} scheme has {counts[self.scheme]} images, not {self.directions}")
         return self
 
 

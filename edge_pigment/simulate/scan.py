@@ -147,9 +147,7 @@ def _grids(subject: Subject, protocol: Protocol) -> tuple[Grid, Grid]:
     """The acquired matrix, and the matrix after zero filling whose first voxel has the same centre."""
     acquired, output, counts, filled = [], [], [], []
     starts, pitches = [], []
-    for axis, (n, size, width) in enumerate(
-        zip(subject.shape, subject.voxel_size, protocol.voxel, strict=True)
-    ):
+    for axis, (n, size, width) in enumerate(zip(subject.shape, subject.voxel_size, protocol.voxel, strict=True)):
         count = max(1, int(np.ceil(n * size / width - 1e-6)))
         start = (n - 1) * size / 2 - (count - 1) * width / 2  # the field of view stays centred
         factor = protocol.zero_fill if axis < 2 else 1
@@ -173,9 +171,7 @@ def _truth(subject: Subject, grid: Grid, b: float) -> Truth:
     directions = electrostatic(TRUTH_DIRECTIONS)
     S0 = sampling.apply(grid.matrices, subject.signal(0.0, directions[0]))
     voxels = 1e-3 * float(S0.max(initial=0)) < S0
-    rows = [S0[voxels]] + [
-        sampling.apply(grid.matrices, subject.signal(b / 1000, g))[voxels] for g in directions
-    ]
+    rows = [S0[voxels]] + [sampling.apply(grid.matrices, subject.signal(b / 1000, g))[voxels] for g in directions]
     table = np.concatenate([directions[:1], directions])
     theta = wls(np.stack(rows, axis=-1), np.array([0.0] + [b / 1000] * TRUTH_DIRECTIONS), table)
     D = np.zeros((*grid.shape, 6), np.float32)

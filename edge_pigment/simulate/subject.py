@@ -42,9 +42,7 @@ class Subject:
     brain: Array
 
     @classmethod
-    def from_tensor(
-        cls, S0: ArrayLike, D: ArrayLike, affine: ArrayLike, brain: ArrayLike | None = None
-    ) -> Self:
+    def from_tensor(cls, S0: ArrayLike, D: ArrayLike, affine: ArrayLike, brain: ArrayLike | None = None) -> Self:
         """A subject of one compartment: a tensor image.
 
         Args:

@@ -5,6 +5,6 @@ volume changes nothing but what is there. The maps are those of `pipeline.run` o
 """
 
 from edge_pigment.watch.folder import Arrivals, Folder
-from edge_pigment.watch.precision import Forecast, Precision, forecast, measure_precision
+from edge_pigment.watch.outlook import Forecast, forecast
 
-__all__ = ["Arrivals", "Folder", "Forecast", "Precision", "forecast", "measure_precision"]
+__all__ = ["Arrivals", "Folder", "Forecast", "forecast"]

@@ -8,8 +8,9 @@ from typing import Any
 
 from edge_pigment.errors import InputError
 from edge_pigment.pipeline import Result, RunOptions, Tools, open_tools, run
+from edge_pigment.precision import Precision, measure_precision
 from edge_pigment.watch.folder import Arrivals, Folder
-from edge_pigment.watch.precision import Forecast, Precision, forecast, measure_precision
+from edge_pigment.watch.outlook import Forecast, forecast
 
 Runner = Callable[..., Result]
 

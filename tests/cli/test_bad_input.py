@@ -42,9 +42,7 @@ def test_no_gradient_file(write_scan, tmp_path, kind):
     refused(texts.GRADIENT_FILE_MISSING, scan, tmp_path / "out")
 
 
-@pytest.mark.parametrize(
-    ("bvals", "bvecs"), [(BVALS[:-1], BVECS), (BVALS, BVECS[:-1]), (BVALS[:-1], BVECS[:-1])]
-)
+@pytest.mark.parametrize(("bvals", "bvecs"), [(BVALS[:-1], BVECS), (BVALS, BVECS[:-1]), (BVALS[:-1], BVECS[:-1])])
 def test_counts_that_differ(write_scan, tmp_path, bvals, bvecs):
     signal = np.random.default_rng(0).integers(1, 1000, (5, 6, 4, 7), dtype=np.int16)
     refused(texts.COUNTS_DIFFER, write_scan(signal, bvals, bvecs), tmp_path / "out")
@@ -64,9 +62,7 @@ def test_direction_of_another_length(write_scan, tmp_path, length):
 
 
 def test_image_of_nan(write_scan, tmp_path):
-    refused(
-        texts.IMAGE_WITHOUT_SIGNAL, write_scan(np.full((5, 6, 4, 7), np.nan, np.float32)), tmp_path / "out"
-    )
+    refused(texts.IMAGE_WITHOUT_SIGNAL, write_scan(np.full((5, 6, 4, 7), np.nan, np.float32)), tmp_path / "out")
 
 
 def test_3d_image(write_scan, tmp_path):

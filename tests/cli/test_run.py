@@ -161,9 +161,7 @@ class FakePart:
 
 def test_dataset(dataset, tmp_path):
     out = tmp_path / "out"
-    result = typed(
-        "run", dataset, "-o", out, "--participant-label", 1, "--participant-label", "sub-3", "--json"
-    )
+    result = typed("run", dataset, "-o", out, "--participant-label", 1, "--participant-label", "sub-3", "--json")
     assert result.exit_code == 0, result.output
     assert names(out) == [".bidsignore", "dataset_description.json", "sub-1", "sub-3"]
     assert [Path(s["scan"]).name for s in json.loads(result.stdout)["scans"]] == [

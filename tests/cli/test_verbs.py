@@ -33,9 +33,7 @@ def test_help_loads_nothing_heavy(arguments):
         "try: main()\n"
         "finally: print('LOADED', *sorted(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stderr.split()}
     assert "LOADED" in loaded
     assert not loaded & set(HEAVY)
@@ -94,9 +92,7 @@ def test_export_without_the_workshop(monkeypatch, missing):
     monkeypatch.setattr(importlib, "import_module", import_module)
     result = typed("export", "run", "-o", "bundle")
     assert result.exit_code == 1
-    assert (
-        result.stderr == f"edge-pigment: error: {texts.WORKSHOP_MISSING.format(why=f'no module {missing}')}\n"
-    )
+    assert result.stderr == f"edge-pigment: error: {texts.WORKSHOP_MISSING.format(why=f'no module {missing}')}\n"
 
 
 def test_export_hands_everything_to_the_workshop(monkeypatch):
@@ -146,9 +142,7 @@ def test_simulate_with_settings(small_head, tmp_path):
     np.testing.assert_array_equal(bvals, [0, 0] + [700] * 4 + [2000] * 6)
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", '{"protocol": 3}', '{"scanner": {}}', '{"noise": {"snr": -1}}']
-)
+@pytest.mark.parametrize("content", ["", "[]", '{"protocol": 3}', '{"scanner": {}}', '{"noise": {"snr": -1}}'])
 def test_settings_that_make_no_sense(tmp_path, content):
     settings = tmp_path / "settings.json"
     settings.write_text(content)

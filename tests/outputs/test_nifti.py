@@ -24,9 +24,7 @@ def test_comes_back_as_it_was(tmp_path, shape, dtype, order):
     assert (image.dataobj.slope, image.dataobj.inter) == (1, 0)
     np.testing.assert_array_equal(np.asarray(image.dataobj), data)
     np.testing.assert_allclose(image.affine, AFFINE, atol=1e-6)
-    np.testing.assert_allclose(
-        image.header.get_zooms()[:3], np.linalg.norm(AFFINE[:3, :3], axis=0), rtol=1e-6
-    )
+    np.testing.assert_allclose(image.header.get_zooms()[:3], np.linalg.norm(AFFINE[:3, :3], axis=0), rtol=1e-6)
     assert image.header.get_xyzt_units()[0] == "mm"
 
 

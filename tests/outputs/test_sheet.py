@@ -149,9 +149,7 @@ def test_facts():
     ]
     assert facts({}) == []
     shells = [{"b": 200.0 * i, "Volumes": 33} for i in range(1, 16)]
-    assert facts({"Protocol": {"Volumes": 496, "Shells": shells}})[0].endswith(
-        "... 15 shells, 495 in all s/mm²"
-    )
+    assert facts({"Protocol": {"Volumes": 496, "Shells": shells}})[0].endswith("... 15 shells, 495 in all s/mm²")
 
 
 def test_letters():

@@ -69,9 +69,7 @@ def test_every_file_is_as_planned(written):
 def test_scalar_maps_come_back(written):
     dataset, _, result, (files, _) = written
     for key in MAPS.keys() - {"tensor", "V1"}:
-        np.testing.assert_array_equal(
-            nib.load(dataset / files[key]).get_fdata(), result.maps[key], err_msg=key
-        )
+        np.testing.assert_array_equal(nib.load(dataset / files[key]).get_fdata(), result.maps[key], err_msg=key)
     mask = nib.load(dataset / files["mask"])
     assert mask.get_data_dtype() == np.uint8
     np.testing.assert_array_equal(mask.get_fdata() != 0, result.mask)
@@ -114,9 +112,7 @@ def test_dataset_description(tmp_path):
 
 
 def test_json_has_neither_nan_nor_arrays():
-    assert plain(
-        {"a": np.float32(0.5), "b": [np.nan, np.inf], "c": np.arange(2), "d": Path("x"), 1: (True, None)}
-    ) == {
+    assert plain({"a": np.float32(0.5), "b": [np.nan, np.inf], "c": np.arange(2), "d": Path("x"), 1: (True, None)}) == {
         "a": 0.5,
         "b": [None, None],
         "c": [0, 1],

@@ -15,8 +15,9 @@ from edge_pigment.cli import app
 from edge_pigment.errors import InputError
 from edge_pigment.gradients import GradientTable, fsl_signs
 from edge_pigment.pipeline import RunOptions, run
-from edge_pigment.watch import Folder, Precision, forecast
-from edge_pigment.watch.precision import expected
+from edge_pigment.precision import Precision
+from edge_pigment.watch import Folder, forecast
+from edge_pigment.watch.outlook import expected
 from edge_pigment.watch.serve import serve
 from edge_pigment.watch.watcher import Watcher
 

@@ -51,9 +51,7 @@ def _circle_around(axis: NDArray[np.float64], towards: NDArray[np.float64], r: f
     return f'<path d="{" ".join(words)}" fill="none" stroke="#d5d9dd"/>'
 
 
-def bars(
-    values: Sequence[float | None], limit: float, unit: str, bad: Sequence[int] = (), signed: bool = False
-) -> str:
+def bars(values: Sequence[float | None], limit: float, unit: str, bad: Sequence[int] = (), signed: bool = False) -> str:
     """A bar for each volume, with lines at the limit; what is beyond it is orange and has a mark and number.
 
     Args:

@@ -14,10 +14,10 @@ from edge_pigment.outputs.report import charts
 from edge_pigment.outputs.report.pictures import volumes
 from edge_pigment.outputs.report.regions import Area, areas
 from edge_pigment.outputs.sheet import facts
+from edge_pigment.precision import measure_precision
 from edge_pigment.quality import levels
 from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
 from edge_pigment.trust import NOVEL
-from edge_pigment.watch.precision import measure_precision
 
 CANVAS = (560, 470)
 """Pixels of a plane's canvas, shown smaller: sharp on dense screens and on paper."""

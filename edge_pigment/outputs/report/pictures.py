@@ -23,9 +23,7 @@ of so many voxels are 4 to 7 MB."""
 _PNG_LEVEL = 4
 
 
-def volumes(
-    maps: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_], affine: NDArray[np.float64]
-) -> dict[str, Any]:
+def volumes(maps: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> dict[str, Any]:
     """What the script needs: grid, colour tables, and of each map its label, range and picture.
 
     Args:
@@ -99,6 +97,4 @@ def _start(inside: NDArray[np.bool_]) -> list[int]:
     if not inside.any():
         return [n // 2 for n in inside.shape]
     cumulated = [np.cumsum(inside.sum(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    return [
-        int(np.searchsorted(c, share * c[-1])) for c, share in zip(cumulated, (0.46, 0.5, 0.58), strict=True)
-    ]
+    return [int(np.searchsorted(c, share * c[-1])) for c, share in zip(cumulated, (0.46, 0.5, 0.58), strict=True)]

@@ -1,43 +1,23 @@
-"""How precise the maps are by now, and what more averages would bring.
+"""What more averages would bring.
 
-The forecast. The deviation falls with a power of the amount of data. Where the data say everything the power is ½;
+The deviation falls with a power of the amount of data. Where the data say everything the power is ½;
 where they say little, more of them help mostly through the surroundings, and the power is ½ √a, with a the data share.
 That is a fit to simulated scans (six directions averaged up to eight times at SNR 10; 7 to 30 directions at SNR 20),
 which it meets within 7 %.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-WHITE_FA = 0.3
-"""Above, a voxel counts as white matter."""
-GREY_FA, GREY_MD = 0.2, (0.6e-3, 1.1e-3)
-"""Below this FA and within this MD (mm²/s), a voxel counts as grey matter."""
-LEAST_VOXELS = 50
-"""Of a tissue; the median of fewer is not told."""
+from edge_pigment.precision import Precision
+
 WORTH_IT = 0.10
 """Share by which twice the data must lower the deviation of FA; below, minutes on the table are better spent."""
 LONGEST = 4.0
 """Times the data so far; a target that needs more is out of reach of a patient."""
 MANY = 100.0
 """Times the data, beyond which the number says no more."""
-
-
-class Precision(NamedTuple):
-    """Medians of posterior sd, NaN where there is too little of the tissue; MD in mm²/s; share: data share."""
-
-    white_fa_sd: float
-    grey_fa_sd: float
-    white_md_sd: float
-    grey_md_sd: float
-    share: float
-
-    def as_dict(self) -> dict[str, float]:
-        """For JSON."""
-        return self._asdict()
 
 
 class Forecast(NamedTuple):
@@ -49,26 +29,6 @@ class Forecast(NamedTuple):
     doubled: float
     stop: bool
     advice: str
-
-
-def measure_precision(maps: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> Precision:
-    """Medians over white and grey matter.
-
-    Args:
-        maps: of `pipeline.Result`.
-        mask: (X, Y, Z).
-    """
-    fa, md = maps["FA"], maps["MD"]
-    white = mask & (fa > WHITE_FA)
-    grey = mask & (fa < GREY_FA) & (md > GREY_MD[0]) & (md < GREY_MD[1])
-
-    def median(name: str, where: NDArray[np.bool_]) -> float:
-        return float(np.median(maps[name][where])) if where.sum() >= LEAST_VOXELS else float("nan")
-
-    share = median("datashare", white if white.sum() >= LEAST_VOXELS else mask)
-    return Precision(
-        median("FA_sd", white), median("FA_sd", grey), median("MD_sd", white), median("MD_sd", grey), share
-    )
 
 
 def power(share: float) -> float:
