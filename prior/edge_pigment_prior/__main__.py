@@ -30,6 +30,7 @@ def train(
     lesion_weight: Annotated[float, typer.Option(help="Of a lesion's voxels in the loss.")] = DEFAULT.lesion_weight,
     anisotropic: Annotated[float, typer.Option(help="A voxel weighs exp(this x FA).")] = DEFAULT.anisotropic,
     unknown_md: Annotated[float, typer.Option(help="sd of log MD that no surroundings tell.")] = DEFAULT.unknown_md,
+    muon: Annotated[bool, typer.Option(help="Muon for the weights, or AdamW.")] = DEFAULT.muon,
     bf16: Annotated[bool, typer.Option(help="Convolve in bfloat16; slow on old CPUs.")] = DEFAULT.bf16,
     until: Annotated[int | None, typer.Option(help="Step to stop at before the end; the schedule stays.")] = None,
     start: Annotated[Path | None, typer.Option(help="Run whose weights to start from.")] = None,
@@ -70,6 +71,7 @@ def train(
         lesion_weight=lesion_weight,
         anisotropic=anisotropic,
         unknown_md=unknown_md,
+        muon=muon,
         bf16=bf16,
         start=digest,
     )

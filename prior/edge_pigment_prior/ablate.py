@@ -83,11 +83,12 @@ VARIANTS = (
     Variant("two residual blocks fewer", {"depth": 2}),
     Variant("two residual blocks more", {"depth": 6}),
     Variant("no simulated changes", {"changes": False}),
-    Variant("more and weightier lesions", {"lesions": 0.7, "lesion_weight": 6.0}),
+    Variant("more and weightier lesions", {"lesions": 0.9, "lesion_weight": 8.0}),
     Variant("all voxels weigh alike", {"anisotropic": 0.0}),
     Variant("float32", {"bf16": False}),
-    Variant("half the learning rate", {"learning_rate": 1e-3}),
-    Variant("twice the learning rate", {"learning_rate": 4e-3}),
+    Variant("half the learning rate", {"learning_rate": 2e-3}),
+    Variant("twice the learning rate", {"learning_rate": 8e-3}),
+    Variant("AdamW", {"muon": False, "learning_rate": 2e-3}),
 )
 
 

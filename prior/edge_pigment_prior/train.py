@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from edge_pigment.physics.host import HostBackend
+from edge_pigment_prior.muon import optimisers
 from edge_pigment_prior.network import ContextPrior, student_nll
 from edge_pigment_prior.patches import Truth, draw_example, draw_truth
 from edge_pigment_prior.references import Reference
@@ -38,7 +39,7 @@ class Settings:
 
     steps: int = 5000
     batch: int = 8
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     nu: float = 5.0
     seed: int = 0
     width: int = 48
@@ -47,14 +48,16 @@ class Settings:
     head: int = 96
     changes: bool = True
     """Simulated lesions and smooth differences of tissue."""
-    lesions: float = 0.5
+    lesions: float = 0.7
     """Part of patches with simulated lesions."""
-    lesion_weight: float = 3.0
+    lesion_weight: float = 4.0
     """Of a lesion's voxels in the loss."""
-    anisotropic: float = 4.0
+    anisotropic: float = 2.5
     """A voxel weighs exp(this times its FA) in the loss; see `patches.draw_example`."""
     unknown_md: float = 0.0
     """See `network.ContextPrior`."""
+    muon: bool = True
+    """Muon for the weights, or AdamW."""
     bf16: bool = True
     """Convolutions in bfloat16, sums and loss in float32: twice as fast on CPUs and GPUs that have it."""
     start: str = ""
@@ -162,7 +165,7 @@ def train(
     if start is not None:
         model.load_state_dict(load_network(start)[0].state_dict())
     average.load_state_dict(model.state_dict())
-    optimiser = torch.optim.AdamW(model.parameters(), settings.learning_rate, weight_decay=1e-4)
+    together = optimisers(model, settings.learning_rate, settings.muon)
     step = 0
     if (run / CHECKPOINT).exists():
         state = torch.load(run / CHECKPOINT, map_location=device, weights_only=True)
@@ -170,21 +173,24 @@ def train(
             raise ValueError(f"{run} was started with other settings: {state['settings']}; name another folder")
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
+        for optimiser, saved in zip(together, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
         step = state["step"]
     recent: list[float] = []
     began, first = time.monotonic(), step
     until = settings.steps if until is None else min(until, settings.steps)
     for batch in _batches(settings, references, step, until, workers):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
+        rate = settings.learning_rate * _schedule(step, settings.steps)
+        for optimiser in together:
+            optimiser.param_groups[0]["lr"] = rate
         features, target, weight = (t.to(device) for t in batch)
         loss = loss_of(model, features, target, weight, settings)
-        optimiser.zero_grad()
+        model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         if torch.isfinite(norm):  # one overflow would spoil the weights for good
-            optimiser.step()
+            for optimiser in together:
+                optimiser.step()
         step += 1
         keep = min(EMA, step / (step + 10))
         with torch.no_grad():
@@ -193,13 +199,13 @@ def train(
         recent.append(loss.item())
         if step % LOG_EVERY == 0 or step == until:
             seconds = time.monotonic() - began
-            _log(run, step, recent, seconds, optimiser.param_groups[0]["lr"])
+            _log(run, step, recent, seconds, rate)
             if progress:
                 left = seconds / (step - first) * (until - step)
                 print(f"\rstep {step}/{settings.steps}  loss {np.mean(recent):.3f}  {left / 60:.1f} min left", end="")
             recent = []
         if step % CHECKPOINT_EVERY == 0 or step == until:
-            _save(run, model, average, optimiser, step, settings)
+            _save(run, model, average, together, step, settings)
     if progress:
         print()
     return average
@@ -215,14 +221,14 @@ def _save(
     run: Path,
     model: ContextPrior,
     average: ContextPrior,
-    optimiser: torch.optim.Optimizer,
+    together: tuple[torch.optim.Optimizer, ...],
     step: int,
     settings: Settings,
 ) -> None:
     state = {
         "model": model.state_dict(),
         "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "optimisers": [optimiser.state_dict() for optimiser in together],
         "step": step,
         "settings": asdict(settings),
     }
@@ -233,7 +239,7 @@ def _save(
 def load_network(checkpoint: Path) -> tuple[ContextPrior, Settings, int]:
     """The averaged network of a checkpoint, the run's settings and its step."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    older = {"changes": False, "anisotropic": 0.0, "bf16": False}  # runs from before there were any of these
+    older = {"changes": False, "anisotropic": 0.0, "bf16": False, "muon": False}  # runs from before there were any of these
     settings = Settings(**(older | state["settings"]))
     model = ContextPrior(settings.width, settings.wide_width, settings.depth, settings.head, settings.unknown_md)
     model.load_state_dict(state["average"])
