@@ -17,6 +17,7 @@ from torch.nn import functional
 from edge_pigment.physics.backend import Array, Backend
 from edge_pigment.physics.tensor import from_matrix, latent, quadratic_form, to_matrix
 from edge_pigment.prior.features import to_stack, voxel_features, with_neighbours
+from edge_pigment_prior.blur import blur
 from edge_pigment_prior.changes import insert
 from edge_pigment_prior.receivers import faulty, magnitudes, sigma_field
 from edge_pigment_prior.references import Reference
@@ -25,8 +26,8 @@ from edge_pigment_prior.schemes import DirectionBank, Scheme, random_rotation, r
 SIZE = 64
 """Voxels along a patch's side."""
 OWN_GRID = 0.4
-IN_PLANE_MM = (1.5, 3.5)
-THICKNESS_MM = (1.5, 6.0)
+IN_PLANE_MM = (1.0, 4.0)
+THICKNESS_MM = (1.0, 8.0)
 """Range of the new grid's voxels; never finer than the reference, which would be invention."""
 TRUTH_SD = 0.04
 """µm²/ms. Largest error of a target's D that is borne: noisier references are averaged into larger voxels, so that
@@ -180,6 +181,7 @@ def draw_truth(
             break
     theta = truth.theta.copy()
     weight = insert(theta, rng, lesions, lesion_weight) if changes else np.ones(truth.mask.shape, np.float32)
+    theta = blur(theta, truth.mask, rng)
     theta[0] *= rng.uniform(*CONTRAST)
     theta[1:] *= np.exp(LOG_SCALE_SD * rng.normal())
     axis = np.linspace(-1, 1, SIZE, dtype=np.float32)
