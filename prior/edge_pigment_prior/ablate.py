@@ -23,7 +23,7 @@ from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.moments import fractional_anisotropy
 from edge_pigment.physics.tensor import quadratic_form, to_matrix
 from edge_pigment.prior.context import Network
-from edge_pigment.prior.features import VOXEL_CHANNELS
+from edge_pigment.prior.features import CHANNELS, VOXEL_CHANNELS
 from edge_pigment_prior.network import ContextPrior, MaskedConvolution
 from edge_pigment_prior.references import Reference
 from edge_pigment_prior.schemes import random_rotation, repel
@@ -33,6 +33,8 @@ NORMAL_90 = 1.6449
 WHITE_FA = 0.3
 SLICES = 12
 """In the middle of the brain: where each variant is judged."""
+TIMED, ROUNDS = (1, CHANNELS, 96, 96), 5
+"""What is timed: one slice."""
 SMALLEST_S0 = 1e-3
 DIVERGED = "diverged"
 GAUSSIAN = 1e6
@@ -170,6 +172,18 @@ class SecondSweep(Network):
         return self.network.prior(Summary(theta, sd), mask)
 
 
+def speed(model: ContextPrior) -> float:
+    """Voxels per second of a network in PyTorch, float32 on the threads that torch has; best of some rounds."""
+    features = torch.zeros(TIMED)
+    seconds = []
+    with torch.no_grad():
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            model.eval()(features)
+            seconds.append(time.perf_counter() - began)
+    return TIMED[0] * TIMED[2] * TIMED[3] / min(seconds)
+
+
 def ablate(
     references: list[Reference],
     unseen: list[Reference],
@@ -199,6 +213,7 @@ def ablate(
         model = train(references, folder, chosen, workers=1, progress=False, kind=variant.kind)
         seconds = time.perf_counter() - began
         row = {"variant": variant.name, "multiply-adds": model.macs(), "training s": round(seconds)}
+        row["k voxels/s"] = round(speed(model) / 1e3)
         if all(bool(torch.isfinite(p).all()) for p in model.parameters()):
             row |= judge(TorchNetwork(model), chosen.nu, variant.sweeps, unseen, snr)
         else:
