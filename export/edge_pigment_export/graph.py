@@ -45,7 +45,7 @@ def align_channels(proto: onnx.ModelProto) -> None:
     """
     more = -CHANNELS % BLOCK
     padded = f"{INPUT}_aligned"
-    users = [node for node in proto.graph.node if node.input[0] == INPUT]
+    users = [node for node in proto.graph.node if node.op_type == "Conv" and node.input[0] == INPUT]
     names = {node.input[1] for node in users}
     for initialiser in proto.graph.initializer:
         if initialiser.name in names:

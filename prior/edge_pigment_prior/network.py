@@ -17,11 +17,10 @@ from torch.nn import functional
 from edge_pigment.physics.adaptation import DIAGONAL, PACKED
 from edge_pigment.physics.tensor import DIMENSION
 from edge_pigment.prior.features import CHANNELS, VOXEL_CHANNELS
+from edge_pigment_prior.loosening import floor, loosen
 
 MEAN_OFFSET = (0.0, 0.9, 0.9, 0.9, 0.0, 0.0, 0.0)
 """The latent of S0 = 1 and D = 0.81 µm²/ms: what the heads' zero output means."""
-LEAST_KNOWN = 1e-6
-"""Precision of log MD below which it is not known at all; keeps what divides by it finite."""
 LOG_DIAGONAL = (-2.0, 6.0)
 """Range of the log diagonal of the precision factor: prior sd between about 7 and 0.002."""
 
@@ -57,7 +56,7 @@ class Residual(nn.Module):
 class ContextPrior(nn.Module):
     """Features of a neighbourhood -> Gaussian over the latent of the voxel in its middle.
 
-    unknown_md: sd of log MD that no surroundings can tell, see `loosen`; 0 leaves that to what was learned.
+    unknown_md: sd of log MD that no surroundings tell, see `loosening.floor`; 0 leaves that to what was learned.
     """
 
     def __init__(
@@ -101,60 +100,12 @@ class ContextPrior(nn.Module):
         factor = out[:, DIMENSION:]
         factor = torch.where(self.is_diagonal, torch.exp(torch.clamp(factor, *LOG_DIAGONAL)), factor)
         if self.unknown_md:
-            factor = loosen(mean, factor, self.unknown_md)
+            factor = loosen(mean, factor, floor(features, mean, self.unknown_md))
         return mean, factor
 
     def macs(self) -> int:
         """Multiply-adds per voxel."""
         return sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Conv2d))
-
-
-def loosen(mean: Tensor, factor: Tensor, sd: float) -> Tensor:
-    """Precision factors that claim to know the logarithm of MD no better than by an sd, and all else as before.
-
-    With v the change of z by a unit of log MD (Q grows by half of itself, so that D keeps its shape) and p = vᵀΛv, the
-    precision is lowered along v to 1/sd² where p is more: Λ' = Λ - β Λv vᵀΛ with β = (1 - 1/(sd² p))/p. With w = Lᵀv
-    that is L (I - β w wᵀ) Lᵀ, and the Cholesky factor of I - β w wᵀ is known (Gill, Golub, Murray & Saunders 1974,
-    Math. Comput. 28:505): with t_j = 1 - β Σ_{k≤j} w_k², its diagonal is √(t_j/t_{j-1}), and what is below it
-    -β w_i w_j / √(t_{j-1} t_j).
-
-    Args:
-        mean: (B, 7, H, W).
-        factor: (B, 28, H, W) packed lower L of the precision Λ.
-        sd: of log MD, > 0.
-
-    Returns:
-        (B, 28, H, W) packed lower L' of Λ'.
-    """
-    parts, Q = factor.unbind(1), mean.unbind(1)
-    L = {(row, column): parts[row * (row + 1) // 2 + column] for row in range(DIMENSION) for column in range(row + 1)}
-    w = []
-    for column in range(DIMENSION):
-        first = max(column, 1)  # log S0 does not change with MD
-        total = L[first, column] * Q[first]
-        for row in range(first + 1, DIMENSION):
-            total = total + L[row, column] * Q[row]
-        w.append(0.5 * total)
-    after = [torch.zeros_like(w[0])]  # Σ_{k>j} w_k², from the last column back
-    for part in reversed(w):
-        after.append(after[-1] + part * part)
-    p = after[-1].clamp(min=LEAST_KNOWN)
-    left = (1 / (sd * sd * p)).clamp(max=1)
-    beta = (1 - left) / p
-    t = [left + beta * rest for rest in reversed(after)]  # as a sum of what is positive: 1 - β Σ would cancel
-    behind: dict[int, Tensor] = {}
-    out: dict[tuple[int, int], Tensor] = {}
-    for column in reversed(range(DIMENSION)):
-        diagonal = torch.sqrt(t[column + 1] / t[column])
-        below = beta * w[column] / torch.sqrt(t[column] * t[column + 1])
-        for row in range(column, DIMENSION):
-            out[row, column] = diagonal * L[row, column]
-            added = w[column] * L[row, column]
-            if row in behind:  # Σ w L of the row's later columns
-                out[row, column] = out[row, column] - below * behind[row]
-                added = behind[row] + added
-            behind[row] = added
-    return torch.stack([out[row, column] for row in range(DIMENSION) for column in range(row + 1)], dim=1)
 
 
 def student_nll(mean: Tensor, factor: Tensor, z: Tensor, nu: float) -> Tensor:

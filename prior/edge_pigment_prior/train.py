@@ -239,7 +239,12 @@ def _save(
 def load_network(checkpoint: Path) -> tuple[ContextPrior, Settings, int]:
     """The averaged network of a checkpoint, the run's settings and its step."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    older = {"changes": False, "anisotropic": 0.0, "bf16": False, "muon": False}  # runs from before there were any of these
+    older = {
+        "changes": False,
+        "anisotropic": 0.0,
+        "bf16": False,
+        "muon": False,
+    }  # runs from before there were any of these
     settings = Settings(**(older | state["settings"]))
     model = ContextPrior(settings.width, settings.wide_width, settings.depth, settings.head, settings.unknown_md)
     model.load_state_dict(state["average"])

@@ -6,8 +6,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="the workshop extra is not installed")
 
 from edge_pigment.physics.adaptation import DIAGONAL, unpack
-from edge_pigment.prior.features import CHANNELS, VOXEL_CHANNELS
-from edge_pigment_prior.network import ContextPrior, loosen, student_nll
+from edge_pigment.prior.features import CHANNELS, SD_SCALE, VOXEL_CHANNELS
+from edge_pigment_prior.loosening import SD_OF_MD, floor, loosen
+from edge_pigment_prior.network import ContextPrior, student_nll
 
 OWN = slice(VOXEL_CHANNELS, 2 * VOXEL_CHANNELS)
 
@@ -73,17 +74,40 @@ def test_loosening_takes_away_what_is_known_of_md_and_nothing_else():
     factor[:20] *= 0.01  # voxels of which the prior knows less already
     before = precision(factor)
     tensors = [torch.tensor(a)[:, :, None, None] for a in (mean, factor)]
-    after = precision(loosen(*tensors, sd)[:, :, 0, 0].numpy())
+    after = precision(loosen(*tensors, torch.full((200, 1, 1), sd))[:, :, 0, 0].numpy())
     v = 0.5 * mean
     v[:, 0] = 0
     known = np.einsum("vi,vij,vj->v", v, before, v)
     np.testing.assert_allclose(np.einsum("vi,vij,vj->v", v, after, v), np.minimum(known, 1 / sd**2), rtol=1e-9)
     assert (known < 1 / sd**2).sum() > 5
+    assert torch.equal(loosen(*tensors, torch.zeros(200, 1, 1)), tensors[1])
     # what is orthogonal to v, in the sense of the precision, is known as before
     x = rng.normal(size=(200, 7))
     x -= (np.einsum("vi,vij,vj->v", v, before, x) / known)[:, None] * v
     expected = np.einsum("vij,vj->vi", before, x)
     np.testing.assert_allclose(np.einsum("vij,vj->vi", after, x), expected, atol=1e-9 * np.abs(expected).max())
+
+
+def summaries(log_sd_of_d, mask):
+    """Features (1, 45, H, W) whose diagonal elements are known to an sd."""
+    x = torch.zeros(1, CHANNELS, *mask.shape)
+    x[0, OWN][8:11] = SD_SCALE * log_sd_of_d * mask
+    x[0, OWN][-1] = mask
+    return x
+
+
+@pytest.mark.parametrize(("snr", "expected"), [(200, 0.02), (55, 0.09), (20, 0.25), (10, 0.25), (6.1, 0.125), (4, 0.0)])
+def test_the_floor_is_where_it_helps(snr, expected):
+    md = 0.75
+    log_sd = torch.full((6, 7), float(np.log(1.74 * md / snr / SD_OF_MD)))  # sd of log MD of 6+1 is 1.74 / SNR
+    mean = torch.zeros(1, 7, 6, 7)
+    mean[:, 1:4] = md**0.5
+    mask = torch.ones(6, 7)
+    found = floor(summaries(log_sd, mask), mean, 0.25)
+    assert found[0] == pytest.approx(expected, abs=0.012)
+    mask[0, 0] = mask[3, 3] = mask[5] = 0
+    log_sd[mask == 0] = 5.0  # what lies outside the mask is not asked
+    assert torch.allclose(floor(summaries(log_sd, mask), mean, 0.25), found)
 
 
 def test_a_unit_of_log_md_is_half_of_the_root():
@@ -100,8 +124,13 @@ def test_the_loosened_network_is_blind_too_and_says_the_same_in_onnx(tmp_path):
     torch.manual_seed(0)
     model = ContextPrior(8, 8, 1, 8, unknown_md=0.25).eval()
     torch.nn.init.normal_(model.head[-1].weight, std=0.5)
-    x = torch.randn(1, CHANNELS, 16, 16, requires_grad=True)
+    x = torch.randn(1, CHANNELS, 16, 16)
+    x[0, OWN][8:11] = SD_SCALE * np.log(0.2)  # so that the floor is neither 0 nor the same everywhere
+    x[0, OWN][-1] = 1
+    x += 0.02 * torch.randn(x.shape)
+    x.requires_grad_()
     mean, factor = model(x)
+    assert len(torch.unique(floor(x, mean, 0.25))) > 100
     (mean[0, :, 7, 8].sum() + factor[0, :, 7, 8].sum()).backward()
     assert torch.all(x.grad[0, OWN, 7, 8] == 0)
     assert torch.isfinite(x.grad).all()
