@@ -44,10 +44,8 @@ GAUSSIAN = 1e6
 class SeeingPrior(ContextPrior):
     """Sees the voxel itself too, whose data the adaptation then counts twice."""
 
-    def __init__(
-        self, width: int = 48, wide_width: int = 32, depth: int = 4, head: int = 96, unknown_md: float = 0.0
-    ) -> None:
-        super().__init__(width, wide_width, depth, head, unknown_md)
+    def __init__(self, *shape: Any, **more: Any) -> None:
+        super().__init__(*shape, **more)
         for module in self.modules():
             if isinstance(module, MaskedConvolution):
                 module.tap.fill_(1)
@@ -90,6 +88,8 @@ VARIANTS = (
     Variant("float32", {"bf16": False}),
     Variant("half the learning rate", {"learning_rate": 2e-3}),
     Variant("twice the learning rate", {"learning_rate": 8e-3}),
+    Variant("floor under the sd of log MD", {"unknown_md": 0.25}),
+    Variant("the same everywhere", {"unknown_md": 0.25, "even_floor": True}),
     Variant("AdamW", {"muon": False, "learning_rate": 2e-3}),
 )
 

@@ -40,7 +40,7 @@ def along_axis(theta: Array, mask: NDArray[np.bool_], axis: int, width: float) -
         of[axis] = slice(max(-offset, 0), size + min(-offset, 0))
         total[(slice(None), *to)] += weight * theta[(slice(None), *of)]
         weights[tuple(to)] += weight * mask[tuple(of)]
-    return total * (mask / np.maximum(weights, np.float32(1e-6)))
+    return np.asarray(total * (mask / np.maximum(weights, np.float32(1e-6))), np.float32)
 
 
 def blur(theta: Array, mask: NDArray[np.bool_], rng: np.random.Generator) -> Array:

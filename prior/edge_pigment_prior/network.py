@@ -57,13 +57,15 @@ class ContextPrior(nn.Module):
     """Features of a neighbourhood -> Gaussian over the latent of the voxel in its middle.
 
     unknown_md: sd of log MD that no surroundings tell, see `loosening.floor`; 0 leaves that to what was learned.
+    even_floor: whether that holds however well MD is measured.
     """
 
     def __init__(
-        self, width: int = 48, wide_width: int = 32, depth: int = 4, head: int = 96, unknown_md: float = 0.0
-    ) -> None:
+        self, width: int = 48, wide_width: int = 32, depth: int = 4, head: int = 96, unknown_md: float = 0.0,
+        even_floor: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.unknown_md = unknown_md
+        self.unknown_md, self.even_floor = unknown_md, even_floor
         self.shape = {"width": width, "wide_width": wide_width, "depth": depth, "head": head}
         self.near = nn.Sequential(MaskedConvolution(width, 3), *(Residual(width, 2) for _ in range(depth)))
         self.far = nn.Sequential(MaskedConvolution(wide_width, 5), *(Residual(wide_width, 3) for _ in range(2)))
@@ -100,7 +102,8 @@ class ContextPrior(nn.Module):
         factor = out[:, DIMENSION:]
         factor = torch.where(self.is_diagonal, torch.exp(torch.clamp(factor, *LOG_DIAGONAL)), factor)
         if self.unknown_md:
-            factor = loosen(mean, factor, floor(features, mean, self.unknown_md))
+            highest = torch.full_like(mean[:, 0], self.unknown_md)
+            factor = loosen(mean, factor, highest if self.even_floor else floor(features, mean, self.unknown_md))
         return mean, factor
 
     def macs(self) -> int:

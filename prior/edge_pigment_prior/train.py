@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,6 +56,8 @@ class Settings:
     anisotropic: float = 2.5
     """A voxel weighs exp(this times its FA) in the loss; see `patches.draw_example`."""
     unknown_md: float = 0.0
+    """See `network.ContextPrior`."""
+    even_floor: bool = False
     """See `network.ContextPrior`."""
     muon: bool = True
     """Muon for the weights, or AdamW."""
@@ -159,8 +162,7 @@ def train(
     """
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    shape = {k: getattr(settings, k) for k in ("width", "wide_width", "depth", "head", "unknown_md")}
-    model, average = kind(**shape).to(device), kind(**shape).to(device)
+    model, average = (kind(**shape_of(settings)).to(device) for _ in range(2))
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on CPUs
     if start is not None:
         model.load_state_dict(load_network(start)[0].state_dict())
@@ -211,6 +213,11 @@ def train(
     return average
 
 
+def shape_of(settings: Settings) -> dict[str, Any]:
+    """The arguments of the network."""
+    return {k: getattr(settings, k) for k in ("width", "wide_width", "depth", "head", "unknown_md", "even_floor")}
+
+
 def _log(run: Path, step: int, recent: list[float], seconds: float, rate: float) -> None:
     line = {"step": step, "loss": float(np.mean(recent)), "seconds": round(seconds, 1), "learning_rate": rate}
     with (run / LOG).open("a") as f:
@@ -244,8 +251,9 @@ def load_network(checkpoint: Path) -> tuple[ContextPrior, Settings, int]:
         "anisotropic": 0.0,
         "bf16": False,
         "muon": False,
+        "even_floor": True,
     }  # runs from before there were any of these
     settings = Settings(**(older | state["settings"]))
-    model = ContextPrior(settings.width, settings.wide_width, settings.depth, settings.head, settings.unknown_md)
+    model = ContextPrior(**shape_of(settings))
     model.load_state_dict(state["average"])
     return model.eval(), settings, int(state["step"])
