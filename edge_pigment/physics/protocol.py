@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_pigment.physics.summarise import PRIOR_MEAN, PRIOR_PRECISION
-from edge_pigment.physics.tensor import quadratic_form
+from edge_pigment.physics.tensor import Float, quadratic_form
 
 Array = NDArray[np.float32]
 
@@ -43,6 +43,11 @@ class SummaryBasis(NamedTuple):
 
 
 def tensor_table(b: ArrayLike, bvecs: ArrayLike) -> Array:
+    """`exact_tensor_table` in float32: (N, 21)."""
+    return exact_tensor_table(b, bvecs).astype(np.float32)
+
+
+def exact_tensor_table(b: ArrayLike, bvecs: ArrayLike) -> Float:
     """-b r(g), then b² times the monomials of degree four: (N, 21).
 
     Args:
@@ -51,7 +56,7 @@ def tensor_table(b: ArrayLike, bvecs: ArrayLike) -> Array:
     """
     b = np.asarray(b, float)[:, None]
     quartic = np.prod(np.asarray(bvecs, float)[:, _AXES], axis=-1)
-    return np.ascontiguousarray(np.concatenate([-b * quadratic_form(bvecs), b**2 * quartic], axis=1), np.float32)
+    return np.ascontiguousarray(np.concatenate([-b * quadratic_form(bvecs), b**2 * quartic], axis=1))
 
 
 def summary_basis(b: ArrayLike, bvecs: ArrayLike) -> SummaryBasis:

@@ -1,7 +1,8 @@
-// What the kernels are told: plain C, read alike by the CPU's library and, as a launch's only argument, by CUDA threads.
+// What the kernels are told: plain structs, read alike by the CPU's library and, as a launch's only argument, by CUDA threads.
 #pragma once
 
-// All arrays float32, structure of arrays over V voxels; see physics/backend.py and physics/protocol.py.
+// All arrays float32, structure of arrays over V voxels; see physics/backend.py and physics/protocol.py. Those that have
+// a Number are made of that, and are computed with it.
 struct SummariseTask {
     long V;
     int N;
@@ -9,18 +10,20 @@ struct SummariseTask {
     float *theta, *sd;
 };
 
-struct AdaptTask {
+template <class Number> struct AdaptTask {
     long V;
     int N, iterations;
-    float nu;
-    const float *table, *y, *sigma, *mean, *factor;
-    float *mode, *posterior_factor, *residual, *distance, *share;
+    Number nu;
+    const Number *table, *y, *sigma, *mean, *factor;
+    Number *mode, *posterior_factor, *residual, *distance, *share;
+    Number* doubt;  // may be null
 };
 
-struct MomentsTask {
+template <class Number> struct MomentsTask {
     long V;
-    const float *mode, *factor;
-    float* moments;
+    const Number *mode, *factor;
+    Number* moments;
+    Number* doubt;  // may be null
 };
 
 // The network's input from summaries and back (prior/features.py): `where` (Z, Y, X) holds a voxel's number, or -1.

@@ -57,13 +57,13 @@ template <class T> struct Theta2 {
 template <class T> EP_FN Theta2<T> in_bits(const Latent<T>& q) {
     Theta2<T> theta;
     diffusivity(q, theta.D);
-    theta.log2_s0 = q.log_s0 * LOG2_E;
-    EP_UNROLL for (int k = 0; k < LINEAR; ++k) theta.D[k] *= LOG2_E;
+    theta.log2_s0 = q.log_s0 * all<T>(LOG2_E);
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) theta.D[k] *= all<T>(LOG2_E);
     return theta;
 }
 
 // log₂ of S0 exp(-b gᵀDg)
-template <class T> EP_FN T log2_signal(const Theta2<T>& theta, const float* row) {
+template <class T> EP_FN T log2_signal(const Theta2<T>& theta, const Element<T>* row) {
     const T diagonal = theta.log2_s0 + theta.D[0] * row[0] + theta.D[1] * row[1] + theta.D[2] * row[2];
     return diagonal + (theta.D[3] * row[3] + theta.D[4] * row[4] + theta.D[5] * row[5]);
 }
@@ -71,7 +71,7 @@ template <class T> EP_FN T log2_signal(const Theta2<T>& theta, const float* row)
 // A measurement in units of σ. What is not finite or louder than any signal that the model can make is NaN from here
 // on: unknown.
 template <class T> EP_FN T in_sigma(T y, T inverse_sigma) {
-    return select(magnitude(y) <= MAX_SIGNAL, y * inverse_sigma, as_float(as_int(all<T>(0.0f)) + 0x7fc00000));
+    return select(magnitude(y) <= MAX_SIGNAL, y * inverse_sigma, not_a_number(y));
 }
 
 // A measurement against the model's mean magnitude m = √(S² + σ²) (Gudbjartsson & Patz 1995), in units of σ.
@@ -102,7 +102,7 @@ template <class T> struct Products {
 #if !defined(EP_THREAD)
 // sums[k] = Σ_n weight[n] * table[n][k], a row being STRIDE long: K sums at a time, as many as stay in registers.
 template <int K, int STRIDE, class T>
-EP_FN void weighted_sums(int n_rows, const T* weight, const float* table, T* sums) {
+EP_FN void weighted_sums(int n_rows, const T* weight, const Element<T>* table, T* sums) {
     T sum[K] = {};
     for (int n = 0; n < n_rows; ++n) {
         const T w = weight[n];
@@ -113,7 +113,7 @@ EP_FN void weighted_sums(int n_rows, const T* weight, const float* table, T* sum
 #endif
 
 // Adds a measurement to Σ r² and Jᵀr; returns its weight in the second derivatives.
-template <Second SECOND, class T> EP_FN T add_measurement(T y, T S, const float* row, T& rss, T (&gradient)[DIMENSION]) {
+template <Second SECOND, class T> EP_FN T add_measurement(T y, T S, const Element<T>* row, T& rss, T (&gradient)[DIMENSION]) {
     const Misfit<T> fit = misfit(y, S);
     const T r = fit.residual;
     T pulling = r, loss = r * r, weight = fit.slope;
@@ -134,13 +134,13 @@ template <Second SECOND, class T> EP_FN T add_measurement(T y, T S, const float*
 // and hides the operations' latencies only if several measurements are at work at once: there the pass is cut into
 // stages of few operations each, between which `tile` (N) holds what goes on.
 template <Second SECOND, class T, class Measured>
-EP_FN void products(int n_rows, const float* table, const Measured& y, const Latent<T>& q, T* tile, Products<T>& out) {
+EP_FN void products(int n_rows, const Element<T>* table, const Measured& y, const Latent<T>& q, T* tile, Products<T>& out) {
     const Theta2<T> theta = in_bits(q);
     T rss = T{}, gradient[DIMENSION] = {}, total = T{};
 #if defined(EP_THREAD)
     T sums[ROW] = {};
     for (int n = 0; n < n_rows; ++n) {
-        const float* row = table + n * ROW;
+        const Element<T>* row = table + n * ROW;
         const T S = power_of_two(log2_signal(theta, row));
         const T weight = add_measurement<SECOND>(y[n], S, row, rss, gradient);
         total += weight;
