@@ -10,7 +10,7 @@ import ctypes
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +19,17 @@ from edge_pigment import errors
 from edge_pigment.physics.adaptation import ITERATIONS, PACKED
 from edge_pigment.physics.backend import (
     Array,
-    HeldByBackend,
+    Outcome,
     Posterior,
     Summary,
     checked,
     checked_measurements,
     checked_prior,
 )
+from edge_pigment.physics.doubt import Exact, settled
 from edge_pigment.physics.moments import COLUMNS
 from edge_pigment.physics.protocol import exact_tensor_table, summary_basis, tensor_table
-from edge_pigment.physics.tensor import DIMENSION, Float
+from edge_pigment.physics.tensor import DIMENSION
 
 LIBRARY: Final = Path(__file__).with_name("_host.so")
 ISA_VARIABLE: Final = "EDGE_PIGMENT_ISA"
@@ -48,9 +49,9 @@ def _library() -> ctypes.CDLL:
         "ep_isa": (integer,),
         "ep_chosen": (text,),
         "ep_summarise": (*voxels, integer, *[pointer] * 5),
-        "ep_adapt": (*voxels, integer, integer, ctypes.c_float, *[pointer] * 11),
+        "ep_adapt": (*voxels, integer, integer, ctypes.c_float, *[pointer] * 10),
         "ep_adapt_double": (*voxels, integer, integer, ctypes.c_double, *[pointer] * 11),
-        "ep_moments": (*voxels, *[pointer] * 4),
+        "ep_moments": (*voxels, *[pointer] * 3),
         "ep_products": (*voxels, integer, *[pointer] * 8),
     }
     for name, types in signatures.items():
@@ -79,17 +80,6 @@ class Products(NamedTuple):
     rss: Array
     gradient: Array
     information: Array | None
-
-
-class ExactOutcome(NamedTuple):
-    """float64: mode (7, V), factor (28, V), residual (V,), distance (V,), share (2, V), moments (20, V)."""
-
-    mode: Float
-    factor: Float
-    residual: Float
-    distance: Float
-    share: Float
-    moments: Float
 
 
 class HostBackend:
@@ -126,9 +116,9 @@ class HostBackend:
         """Any memory will do."""
         return np.empty(shape, np.float32)
 
-    def hold(self, y: Array, b: Array, bvecs: Array, sigma: Array) -> HeldByBackend:
+    def hold(self, y: Array, b: Array, bvecs: Array, sigma: Array) -> "HostScan":
         """The scan stays where it is."""
-        return HeldByBackend(self, y, b, bvecs, sigma)
+        return HostScan(self, y, b, bvecs, sigma)
 
     def summarise(self, y: Array, b: Array, bvecs: Array, sigma: Array) -> Summary:
         """y (N, V), b (N,) in ms/µm², bvecs (N, 3), sigma (V,): see `physics.summarise`."""
@@ -157,7 +147,7 @@ class HostBackend:
         sizes = [(DIMENSION, V), (PACKED, V), (V,), (V,), (2, V)]
         posterior = Posterior(*[np.empty(size, np.float32) for size in sizes])
         table = tensor_table(b, bvecs)
-        self._run("ep_adapt", V, N, iterations, float(nu), table, y, sigma, mean, factor, *posterior, None)
+        self._run("ep_adapt", V, N, iterations, float(nu), table, y, sigma, mean, factor, *posterior)
         return posterior
 
     def adapt_in_float64(
@@ -170,23 +160,23 @@ class HostBackend:
         precision_factor: Array,
         nu: float,
         iterations: int = ITERATIONS,
-    ) -> ExactOutcome:
-        """The same kernels, adaptation and moments, with the arithmetic of the reference: takes three to ten times as long."""
+    ) -> Exact:
+        """`adapt` and the moments, by the same kernels in float64: some three times as long, and as the reference's."""
         N, V = np.shape(y)
         y, b, bvecs, sigma = checked_measurements(y, b, bvecs, sigma)
         mean, factor = checked_prior(mean, precision_factor, nu, V)
         sizes = [(DIMENSION, V), (PACKED, V), (V,), (V,), (2, V), (len(COLUMNS), V)]
-        mode, *rest = [np.empty(size) for size in sizes]
+        found = Exact(*[np.empty(size) for size in sizes])
         read = [np.asarray(a, float) for a in (exact_tensor_table(b, bvecs), y, sigma, mean, factor)]
-        self._run("ep_adapt_double", V, N, iterations, float(nu), *read, mode, *rest)
-        return ExactOutcome(mode, *rest)
+        self._run("ep_adapt_double", V, N, iterations, float(nu), *read, *found)
+        return found
 
     def moments(self, mode: Array, factor: Array) -> Array:
         """(20, V), rows in the order of `physics.moments.COLUMNS`."""
         V = np.shape(mode)[-1]
         out = np.empty((len(COLUMNS), V), np.float32)
         mode, factor = checked("mode", mode, (DIMENSION, V)), checked("factor", factor, (PACKED, V))
-        self._run("ep_moments", V, mode, factor, out, None)
+        self._run("ep_moments", V, mode, factor, out)
         return out
 
     def products(
@@ -221,3 +211,33 @@ class HostBackend:
         )
         if status == _OUT_OF_MEMORY:
             raise MemoryError(f"{function}: no room for a tile of the measurements")
+
+
+class HostScan:
+    """A scan in the memory where it is anyway; a `backend.Held`."""
+
+    def __init__(self, backend: HostBackend, y: Array, b: Array, bvecs: Array, sigma: Array) -> None:
+        self.backend = backend
+        self._scan = (y, b, bvecs, sigma)
+
+    def summarise(self) -> Summary:
+        """See `Backend.summarise`."""
+        return self.backend.summarise(*self._scan)
+
+    def adapt(self, mean: Array, precision_factor: Array, nu: float) -> Outcome:
+        """See `backend.Held.adapt`."""
+        p = self.backend.adapt(*self._scan, mean, precision_factor, nu)
+        moments = self.backend.moments(p.mode, p.factor)
+        y, b, bvecs, sigma = self._scan
+
+        def again(v: NDArray[np.intp]) -> Exact:
+            of_v = (y[:, v], b, bvecs, sigma[v], mean[:, v], precision_factor[:, v])
+            return self.backend.adapt_in_float64(*of_v, nu)
+
+        return settled(Outcome(p.mode, p.residual, p.distance, p.share, moments), again)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass

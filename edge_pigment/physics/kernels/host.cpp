@@ -129,28 +129,26 @@ EP_EXPORT int ep_summarise(const char* isa, int threads, long V, int N, const fl
 
 EP_EXPORT int ep_adapt(const char* isa, int threads, long V, int N, int iterations, float nu, const float* table,
                        const float* y, const float* sigma, const float* mean, const float* factor, float* mode,
-                       float* posterior_factor, float* residual, float* distance, float* share, float* doubt) {
+                       float* posterior_factor, float* residual, float* distance, float* share) {
     const Choice* choice = find(isa);
     if (choice == nullptr) return NO_SUCH_ISA;
-    const AdaptTask<float> task = {V,    N,    iterations,       nu,       table,    y,     sigma, mean, factor,
-                                   mode, posterior_factor, residual, distance, share, doubt};
+    const AdaptTask<float> task = {V,    N,    iterations,       nu,       table,    y,    sigma, mean, factor,
+                                   mode, posterior_factor, residual, distance, share};
     return in_chunks(V, N, threads, [&](long first, long last, void* scratch) {
         choice->variant->adapt(task, first, last, scratch);
     });
 }
 
-// `doubt` is read and written; it may be null.
-EP_EXPORT int ep_moments(const char* isa, int threads, long V, const float* mode, const float* factor, float* moments,
-                         float* doubt) {
+EP_EXPORT int ep_moments(const char* isa, int threads, long V, const float* mode, const float* factor, float* moments) {
     const Choice* choice = find(isa);
     if (choice == nullptr) return NO_SUCH_ISA;
-    const MomentsTask<float> task = {V, mode, factor, moments, doubt};
+    const MomentsTask<float> task = {V, mode, factor, moments};
     return in_chunks(V, 0, threads, [&](long first, long last, void* scratch) {
         choice->variant->moments(task, first, last, scratch);
     });
 }
 
-// Both in double, for the voxels that the others doubt: few, each of which takes long.
+// Both in double, for the voxels that floats cannot decide: few, so fewer at a time.
 EP_EXPORT int ep_adapt_double(const char* isa, int threads, long V, int N, int iterations, double nu,
                               const double* table, const double* y, const double* sigma, const double* mean,
                               const double* factor, double* mode, double* posterior_factor, double* residual,
@@ -158,8 +156,8 @@ EP_EXPORT int ep_adapt_double(const char* isa, int threads, long V, int N, int i
     const Choice* choice = find(isa);
     if (choice == nullptr) return NO_SUCH_ISA;
     const AdaptTask<double> adapt = {V,    N,    iterations,       nu,       table,    y,      sigma, mean, factor,
-                                     mode, posterior_factor, residual, distance, share, nullptr};
-    const MomentsTask<double> integrate = {V, mode, posterior_factor, moments, nullptr};
+                                     mode, posterior_factor, residual, distance, share};
+    const MomentsTask<double> integrate = {V, mode, posterior_factor, moments};
     const auto both = [&](long first, long last, void* scratch) {
         choice->variant->adapt_double(adapt, first, last, scratch);
         choice->variant->moments_double(integrate, first, last, scratch);

@@ -16,14 +16,12 @@ template <class Number> struct AdaptTask {
     Number nu;
     const Number *table, *y, *sigma, *mean, *factor;
     Number *mode, *posterior_factor, *residual, *distance, *share;
-    Number* doubt;  // may be null
 };
 
 template <class Number> struct MomentsTask {
     long V;
     const Number *mode, *factor;
     Number* moments;
-    Number* doubt;  // may be null
 };
 
 // The network's input from summaries and back (prior/features.py): `where` (Z, Y, X) holds a voxel's number, or -1.
@@ -33,6 +31,15 @@ struct FeaturesTask {
     const int* where;
     const float *theta, *sd;
     float* stack;  // (Z, 45, Y, X)
+};
+
+// Columns of the prior, (7, V) and (28, V) become (35, count): those of the voxels of these numbers.
+struct TakeTask {
+    long V;
+    int count;
+    const int* voxels;
+    const float *mean, *factor;
+    float* taken;
 };
 
 // Slices first..first+Z-1 of the network's outputs, (Z, 7, Y, X) and (Z, 28, Y, X); `where` of those slices.

@@ -1,0 +1,65 @@
+"""Voxels that float32 cannot decide: which they are, and what float64 makes of them.
+
+The kernels' arithmetic is float32's. Where measurements and prior fit together, it ends where the float64 reference does,
+a hundred times nearer than anyone asks. Where they do not, what is left of the prior may be less than the rounding of
+what pulls at it; a tensor that no measurement holds may be of any size; and a posterior wider than its tensor is large
+turns the last digit of its width into FA. Such voxels are computed once more from the beginning, by the same kernels in
+float64 on the CPU (`HostBackend.adapt_in_float64`), whatever computed the others. They are few.
+
+The outcome itself tells which they are; no kernel does anything for it. The thresholds are measured: with them no voxel
+that stays float32's was beyond 0.3 of a bar (latent 1e-4, FA 1e-4, V1 0.1 degrees) of 600 000 simulated ones of 1 to 30
+directions, priors up to three times as wide as usual, SNR 1.5 to 200, spoilt in five ways or not at all; at SNR 5 to 30
+and usual priors, not beyond 0.1. `benchmarks/degenerate.py` judges them by voxels that were not looked at for it.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_pigment.physics.backend import Outcome
+from edge_pigment.physics.moments import COLUMNS
+from edge_pigment.physics.tensor import Float
+
+FAR: Final = 40.0
+"""δ² of a mode that is far from its prior: 0.1 to 0.4 % of the voxels of healthy scans. Nearly all misses, from 80 on."""
+LOUD: Final = 5.0
+"""Root mean square misfit, in σ, that no tensor has: a spike among few measurements, which leaves log S0 to rounding."""
+FAST: Final = 5.0
+"""MD in µm²/ms that no water has, even at 60 °C: an eigenvalue that no measurement sees."""
+VAGUE: Final = 0.5
+"""sd of MD as a share of MD: a signal that does not fall."""
+
+
+class Exact(NamedTuple):
+    """float64: mode (7, V), factor (28, V), residual (V,), distance (V,), share (2, V), moments (20, V)."""
+
+    mode: Float
+    factor: Float
+    residual: Float
+    distance: Float
+    share: Float
+    moments: Float
+
+
+def doubtful(outcome: Outcome) -> NDArray[np.intp]:
+    """Numbers of the voxels that float32 may not decide, ascending."""
+    MD, MD_sd = (outcome.moments[COLUMNS.index(name)] for name in ("MD", "MD_sd"))
+    doubt = (outcome.distance > FAR) | (outcome.residual > LOUD) | (MD > FAST) | (MD_sd > VAGUE * MD)
+    return np.flatnonzero(doubt)
+
+
+def settled(outcome: Outcome, again: Callable[[NDArray[np.intp]], Exact]) -> Outcome:
+    """The outcome with its doubtful voxels as float64 has them, written into its arrays.
+
+    Args:
+        outcome: of float32.
+        again: computes the voxels of these numbers.
+    """
+    voxels = doubtful(outcome)
+    if voxels.size:
+        found = again(voxels)
+        for name in ("mode", "residual", "distance", "share", "moments"):
+            getattr(outcome, name)[..., voxels] = getattr(found, name)
+    return outcome._replace(exact=voxels)
