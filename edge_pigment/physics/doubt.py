@@ -30,6 +30,12 @@ FAST: Final = 5.0
 """MD in µm²/ms that no water has, even at 60 °C: an eigenvalue that no measurement sees."""
 VAGUE: Final = 0.5
 """sd of MD as a share of MD: a signal that does not fall."""
+ROUND, ASTRAY = 0.1, 40.0
+"""FA from which on V1 is asked for, and the angle in degrees by which it strays so far that two axes may be as likely."""
+
+
+Voxels = NDArray[np.intp]
+"""Numbers of some of a scan's voxels."""
 
 
 class Exact(NamedTuple):
@@ -43,14 +49,14 @@ class Exact(NamedTuple):
     moments: Float
 
 
-def doubtful(outcome: Outcome) -> NDArray[np.intp]:
+def doubtful(outcome: Outcome) -> Voxels:
     """Numbers of the voxels that float32 may not decide, ascending."""
-    MD, MD_sd = (outcome.moments[COLUMNS.index(name)] for name in ("MD", "MD_sd"))
+    FA, MD, MD_sd, V1_sd = (outcome.moments[COLUMNS.index(name)] for name in ("FA", "MD", "MD_sd", "V1_sd"))
     doubt = (outcome.distance > FAR) | (outcome.residual > LOUD) | (MD > FAST) | (MD_sd > VAGUE * MD)
-    return np.flatnonzero(doubt)
+    return np.flatnonzero(doubt | ((FA > ROUND) & (V1_sd > ASTRAY)))
 
 
-def settled(outcome: Outcome, again: Callable[[NDArray[np.intp]], Exact]) -> Outcome:
+def settled(outcome: Outcome, again: Callable[[Voxels], Exact]) -> Outcome:
     """The outcome with its doubtful voxels as float64 has them, written into its arrays.
 
     Args:

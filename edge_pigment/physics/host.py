@@ -26,7 +26,7 @@ from edge_pigment.physics.backend import (
     checked_measurements,
     checked_prior,
 )
-from edge_pigment.physics.doubt import Exact, settled
+from edge_pigment.physics.doubt import Exact, Voxels, settled
 from edge_pigment.physics.moments import COLUMNS
 from edge_pigment.physics.protocol import exact_tensor_table, summary_basis, tensor_table
 from edge_pigment.physics.tensor import DIMENSION
@@ -230,7 +230,7 @@ class HostScan:
         moments = self.backend.moments(p.mode, p.factor)
         y, b, bvecs, sigma = self._scan
 
-        def again(v: NDArray[np.intp]) -> Exact:
+        def again(v: Voxels) -> Exact:
             of_v = (y[:, v], b, bvecs, sigma[v], mean[:, v], precision_factor[:, v])
             return self.backend.adapt_in_float64(*of_v, nu)
 
