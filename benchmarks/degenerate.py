@@ -3,8 +3,8 @@
     python benchmarks/degenerate.py [--voxels 5000] [--seed 21] [--data ../shared/data]
 
 Simulated tissue (SNR 5 to 30, drawn priors), as the tests have it, and with --data the scans for validation with the
-shipped prior. Each voxel is spoilt in every way. In float32 alone, and as it is done: with float64 where float32 does not
-decide (`physics/doubt.py`). Of the real scans as they are, also what the voxels in float64 cost.
+shipped prior. Each voxel is spoilt in every way. In float32 alone, and as it is done: with float64 where float32 does
+not decide (`physics/doubt.py`). Of the real scans as they are, also what the voxels in float64 cost.
 """
 
 import sys
@@ -38,7 +38,7 @@ WIDTHS = {"usual": ((0.05, 0.2), (0.1, 0.3)), "wide": ((0.1, 0.6), (0.2, 0.9)), 
 
 
 def row(c: Case, nu: float) -> list[object]:
-    """Of one kind: voxels, share in float64, beyond the bars in float32 alone and as it is done, largest differences."""
+    """Voxels, share in float64, those beyond the bars in float32 alone and as it is done, largest differences."""
     backend = HostBackend(1)
     expected = adaptation.adapt(c.y, c.b, c.bvecs, c.sigma, c.mean, c.factor, nu)
     inside = np.abs(c.factor).max(-1) < 1e6  # what the kernels clip the prior to
@@ -54,7 +54,7 @@ def row(c: Case, nu: float) -> list[object]:
 
 
 def cost(c: Case, nu: float, rounds: int = 11) -> tuple[float, float]:
-    """CPU seconds of adaptation and moments in float32 alone, and what float64 adds: the best of rounds that take turns.
+    """CPU seconds of adaptation and moments in float32 alone, and what float64 adds: the best of rounds in turns.
 
     Of the voxels over and over, as many as a scan has.
     """
@@ -93,8 +93,8 @@ def main(
     if data:
         for subject in SUBJECTS:
             cases.append((subject, *real_voxels(data, subject, every)))
-    print("| voxels | spoilt | voxels | in float64 | latent / FA / V1 beyond the bar, float32 alone | as it is done |", end="")
-    print(" largest: latent | FA | V1 |")
+    print("| voxels | spoilt | voxels | in float64 | latent / FA / V1 beyond the bar, float32 alone ", end="")
+    print("| as it is done | largest: latent | FA | V1 |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, c, nu in cases:
         for kind in ("as they are", *SPOILT):
@@ -104,7 +104,8 @@ def main(
     for subject in SUBJECTS if data else ():
         c, nu = real_voxels(data, subject, 1)
         alone, more = cost(c, nu)
-        print(f"{subject}, {len(c.y)} voxels x {len(c.b)} over and over: {1e3 * alone:.0f} ms, and {more / alone:.1%} for float64")
+        size = f"{len(c.y)} voxels x {len(c.b)} over and over"
+        print(f"{subject}, {size}: {1e3 * alone:.0f} ms, and {more / alone:.1%} for float64")
 
 
 if __name__ == "__main__":

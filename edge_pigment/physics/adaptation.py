@@ -21,8 +21,8 @@ dropped and the next one goes less far, so that a kernel selects by masks and ha
 precision is Fisher's, JᵀJ + w, a measurement beyond LOUDEST with the weight that its pull has of its misfit's.
 
 The objective has several minima, so which one a voxel ends in depends on the way. That way must depend on rounding as
-little as can be: kernels of float32 have to end where this reference does. In voxels that no tensor fits some would not,
-so those are computed in float64 by the kernels, too (`doubt`).
+little as can be: kernels of float32 have to end where this reference does. Where no tensor fits some would not, so such
+voxels are computed in float64 by the kernels, too (`doubt`).
 """
 
 from typing import Literal, NamedTuple

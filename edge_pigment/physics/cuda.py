@@ -47,7 +47,7 @@ from edge_pigment.physics.tensor import DIMENSION
 SUMMARY: Final = {"theta": DIMENSION, "sd": DIMENSION}
 PRIOR: Final = {"mean": DIMENSION, "factor": PACKED}
 TAKEN: Final = 2**16
-"""Voxels whose priors are fetched from the GPU at a time, where float32 does not decide: within what HEADROOM leaves."""
+"""Voxels whose priors are fetched from the GPU at a time, where float32 does not decide: a small part of HEADROOM."""
 POSTERIOR: Final = {"mode": DIMENSION, "posterior_factor": PACKED, "residual": 1, "distance": 1, "share": 2}
 MOMENTS: Final = {"moments": len(COLUMNS)}
 _TOLERANCE: Final = 1e-3
@@ -199,7 +199,9 @@ class DeviceScan:
         rows = {"mode": (DIMENSION,), "residual": (), "distance": (), "share": (2,), "moments": (len(COLUMNS),)}
         return {name: self.gpu.empty((*shape, self.V)) for name, shape in rows.items()}
 
-    def _settled(self, found: dict[str, Array], prior_of: Callable[[Voxels], tuple[Array, Array]], nu: float) -> Outcome:
+    def _settled(
+        self, found: dict[str, Array], prior_of: Callable[[Voxels], tuple[Array, Array]], nu: float
+    ) -> Outcome:
         """What the GPU found, and in float64 what it could not decide: that is done on the CPU, by all its cores."""
         _refuse_marked(found["residual"])
 
@@ -207,7 +209,8 @@ class DeviceScan:
             of_v = (self.y[:, v], self.b, self.bvecs, self.sigma[v], *prior_of(v))
             return HostBackend().adapt_in_float64(*of_v, nu, self.iterations)
 
-        return settled(Outcome(**found), again)
+        mode, residual, distance, share, maps = found.values()
+        return settled(Outcome(mode, residual, distance, share, maps), again)
 
     def _fetch_prior(self, voxels: Voxels) -> tuple[Array, Array]:
         """Mean and factor of some voxels of a resident scan, which lie on the GPU."""
@@ -371,9 +374,7 @@ class CudaBackend:
 
 
 def _compare(ours: Summary | Outcome, theirs: Summary | Outcome) -> None:
-    for what, one, other in zip(ours._fields, ours, theirs, strict=True):
-        if what == "exact":
-            continue
-        error = float(np.max(np.abs(one - other)))
+    for what in (name for name in ours._fields if name != "exact"):
+        error = float(np.max(np.abs(getattr(ours, what) - getattr(theirs, what))))
         if not error < _TOLERANCE:
             raise DeviceError(texts.CUDA_WRONG.format(what=what, error=error))

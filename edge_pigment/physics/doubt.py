@@ -1,15 +1,15 @@
 """Voxels that float32 cannot decide: which they are, and what float64 makes of them.
 
-The kernels' arithmetic is float32's. Where measurements and prior fit together, it ends where the float64 reference does,
-a hundred times nearer than anyone asks. Where they do not, what is left of the prior may be less than the rounding of
-what pulls at it; a tensor that no measurement holds may be of any size; and a posterior wider than its tensor is large
-turns the last digit of its width into FA. Such voxels are computed once more from the beginning, by the same kernels in
-float64 on the CPU (`HostBackend.adapt_in_float64`), whatever computed the others. They are few.
+The kernels' arithmetic is float32's. Where measurements and prior fit together, it ends where the float64 reference
+does, thirty times nearer than anyone asks. Where they do not, what is left of the prior may be less than the rounding
+of what pulls at it; a tensor that no measurement holds may be of any size; and a posterior that is wider than its
+tensor is large turns the last digit of its width into FA. Such voxels are computed once more from the beginning, by the
+same kernels in float64 on the CPU (`HostBackend.adapt_in_float64`), whatever computed the others. They are few.
 
-The outcome itself tells which they are; no kernel does anything for it. The thresholds are measured: with them no voxel
-that stays float32's was beyond 0.3 of a bar (latent 1e-4, FA 1e-4, V1 0.1 degrees) of 600 000 simulated ones of 1 to 30
-directions, priors up to three times as wide as usual, SNR 1.5 to 200, spoilt in five ways or not at all; at SNR 5 to 30
-and usual priors, not beyond 0.1. `benchmarks/degenerate.py` judges them by voxels that were not looked at for it.
+The outcome itself tells which they are; no kernel does anything for it. The thresholds are measured, on 400 000
+simulated voxels of 1 to 30 directions, as they are or spoilt in five ways: of those that stay float32's none was beyond
+0.07 of a bar (latent 1e-4, FA 1e-4, V1 0.1 degrees) with the usual priors and SNR 5 to 30, none beyond 0.3 with priors
+three times as wide or SNR 1.5 to 200. `benchmarks/degenerate.py` judges them by voxels that were not looked at for it.
 """
 
 from collections.abc import Callable
@@ -23,15 +23,15 @@ from edge_pigment.physics.moments import COLUMNS
 from edge_pigment.physics.tensor import Float
 
 FAR: Final = 40.0
-"""δ² of a mode that is far from its prior: 0.1 to 0.4 % of the voxels of healthy scans. Nearly all misses, from 80 on."""
+"""δ² of a mode that is far from its prior, as 0.1 to 0.4 % of a healthy scan's are; nearly all misses are beyond 80."""
 LOUD: Final = 5.0
-"""Root mean square misfit, in σ, that no tensor has: a spike among few measurements, which leaves log S0 to rounding."""
+"""Root mean square misfit, in σ, of a spike among few measurements, which leaves log S0 to rounding."""
 FAST: Final = 5.0
 """MD in µm²/ms that no water has, even at 60 °C: an eigenvalue that no measurement sees."""
 VAGUE: Final = 0.5
 """sd of MD as a share of MD: a signal that does not fall."""
 ROUND, ASTRAY = 0.1, 40.0
-"""FA from which on V1 is asked for, and the angle in degrees by which it strays so far that two axes may be as likely."""
+"""FA from which on V1 is asked for, and degrees by which it strays so far that another axis may be as likely."""
 
 
 Voxels = NDArray[np.intp]
