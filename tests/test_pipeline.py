@@ -95,6 +95,7 @@ def test_provenance_says_what_was_done(result):
     assert "CPUExecutionProvider" in p["Device"]["Network"]
     assert p["Device"]["Kernels"].startswith("host")
     assert p["Noise"]["Sigma"] > 0
+    assert 0 <= p["Float64Voxels"] < 0.01 * p["MaskVoxels"]
     assert {"summarise", "context prior", "adapt", "maps", "total"} <= set(p["Seconds"])
 
 

@@ -30,7 +30,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_pigment.physics.tensor import DIMENSION, MAX_SIGNAL, Float, curvature, log_jacobian, quadratic_form, signal
+from edge_pigment.physics.tensor import (
+    BOUND,
+    DIMENSION,
+    MAX_SIGNAL,
+    Float,
+    curvature,
+    log_jacobian,
+    quadratic_form,
+    signal,
+)
 
 ITERATIONS = 128
 """Trial points per voxel at most. Simulated scans of SNR 5 to 30 take 4 to 5 on average, 1 voxel in 1000 more than 9 to
@@ -173,6 +182,7 @@ def adapt(
         rss = np.sum(r**2, axis=-1)
         loss = np.sum(pulling * (2 * r - pulling), axis=-1)
         objective = 0.5 * loss + 0.5 * (nu + DIMENSION) * np.log1p(distance / scale)
+        objective = np.where(np.abs(z).max(-1, initial=0) < BOUND, objective, np.inf)
         return _State(zeta, objective, rss, distance, w, H, descent - w[:, None] * zeta)
 
     every = np.arange(len(y))

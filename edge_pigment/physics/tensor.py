@@ -22,6 +22,9 @@ MAX_LOG_S0 = 15.0
 MAX_SIGNAL = float(np.exp(MAX_LOG_S0))
 """Magnitudes beyond what the model can make are taken for unknown, as those that are not finite."""
 
+BOUND = 1000.0
+"""(µm²/ms)^½, of which no element of a latent is taken beyond: a diffusivity a million times water's."""
+
 
 def quadratic_form(bvecs: ArrayLike) -> Float:
     """Rows r(g) with gᵀ D g = r · (Dxx, Dyy, Dzz, Dxy, Dxz, Dyz).
