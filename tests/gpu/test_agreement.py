@@ -14,7 +14,10 @@ from edge_pigment.physics.host import HostBackend
 
 pytestmark = MARKS
 
+TRACE, SIX = np.array([0, 1.0]), protocol(1, (2.0, 6))
 PROTOCOLS = {
+    "trace": (TRACE, np.zeros((2, 3))),
+    "trace beside six": (np.concatenate([TRACE, SIX[0]]), np.concatenate([np.zeros((2, 3)), SIX[1]])),
     "three": protocol(1, (1.0, 3)),
     "six": protocol(1, (1.0, 6)),
     "thirty": protocol(3, (1.0, 30)),
@@ -95,7 +98,7 @@ def test_slabs_change_no_bit(cuda: CudaBackend, voxels_at_once):
 
 @pytest.mark.parametrize("directions", [440, 460, 900])
 def test_a_protocol_that_is_too_long_for_constant_memory_makes_no_difference(cuda: CudaBackend, directions):
-    """16 384 floats hold 453 measurements of the summary and 780 of the adaptation."""
+    """16 384 floats hold 453 measurements of the summary and 744 of the adaptation."""
     c = case(300, *protocol(2, (1.0, directions)))
     with cuda.hold(*c.measured()) as scan:
         assert np.abs(scan.summarise().theta - HostBackend(1).summarise(*c.measured()).theta).max() < 1e-4

@@ -116,7 +116,9 @@ EP_FN Doubles not_a_number(Doubles) { return Doubles{} + __builtin_nan(""); }
 EP_FN Doubles power_of_two(Doubles x) { return in_each(x, [](double a) { return __builtin_exp2(a); }); }
 EP_FN Doubles logarithm(Doubles x) { return in_each(x, [](double a) { return __builtin_log(a); }); }
 EP_FN Doubles arcsine(Doubles x) { return in_each(x, [](double a) { return __builtin_asin(a); }); }
-EP_FN Doubles cosine_of_third(Doubles h) { return in_each(h, [](double a) { return __builtin_cos(__builtin_acos(a) / 3); }); }
+EP_FN Doubles cosine_of_third(Doubles h) {
+    return in_each(h, [](double a) { return __builtin_cos(__builtin_acos(a) / 3); });
+}
 
 template <class Mask> EP_FN bool every(Mask mask) {
     auto both = mask[0];

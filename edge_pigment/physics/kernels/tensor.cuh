@@ -10,10 +10,11 @@
 
 namespace EP_NAMESPACE {
 
-// A row of the protocol table (physics/protocol.py): -b r(g), then b² times the 15 monomials of g of degree four.
+// A row of the protocol table (physics/protocol.py): -b r(g), then b² times the 15 monomials of g of degree four, then b²
+// of a trace image, 0 of a direction. A trace image has r = (⅓, ⅓, ⅓, 0, 0, 0), and no monomials.
 constexpr int LINEAR = 6;
 constexpr int QUARTIC = 15;
-constexpr int ROW = LINEAR + QUARTIC;
+constexpr int ROW = LINEAR + QUARTIC + 1;
 
 constexpr float MAX_LOG_S0 = 15.0f;
 constexpr float MAX_SIGNAL = 3.2690174e6f;  // exp(MAX_LOG_S0)
@@ -96,7 +97,7 @@ enum class Second { NONE, FISHER, START, EXACT, POSTERIOR };
 template <class T> struct Products {
     T rss;
     T gradient[DIMENSION];
-    T information[1 + LINEAR + QUARTIC];
+    T information[1 + ROW];
 };
 
 #if !defined(EP_THREAD)
@@ -159,7 +160,7 @@ EP_FN void products(int n_rows, const Element<T>* table, const Measured& y, cons
     }
     if (SECOND != Second::NONE) {
         weighted_sums<11, ROW>(n_rows, tile, table, out.information + 1);
-        weighted_sums<10, ROW>(n_rows, tile, table + 11, out.information + 12);
+        weighted_sums<11, ROW>(n_rows, tile, table + 11, out.information + 12);
     }
 #endif
     out.information[0] = total;
@@ -182,11 +183,12 @@ EP_FN void gradient_in_latent(const Latent<T>& q, const Products<T>& from, T (&g
 template <Second SECOND, class T> EP_FN void information_in_latent(const Latent<T>& q, const Products<T>& from, T (&H)[PACKED]) {
     const T* border = from.information + 1;
     const T* m = border + LINEAR;  // xxxx yyyy zzzz xxxy xxxz xyyy yyyz xzzz yzzz xxyy xxzz yyzz xxyz xyyz xyzz
-    // r(g) r(g)ᵀ, r = (xx, yy, zz, 2xy, 2xz, 2yz)
+    const T trace = m[QUARTIC] * all<T>(THIRD * THIRD);
+    // r(g) r(g)ᵀ, r = (xx, yy, zz, 2xy, 2xz, 2yz), and ⅑ of all products of xx, yy, zz for a trace image
     const T columns[LINEAR][LINEAR] = {
-        {m[0], m[9], m[10], 2.0f * m[3], 2.0f * m[4], 2.0f * m[12]},
-        {m[9], m[1], m[11], 2.0f * m[5], 2.0f * m[13], 2.0f * m[6]},
-        {m[10], m[11], m[2], 2.0f * m[14], 2.0f * m[7], 2.0f * m[8]},
+        {m[0] + trace, m[9] + trace, m[10] + trace, 2.0f * m[3], 2.0f * m[4], 2.0f * m[12]},
+        {m[9] + trace, m[1] + trace, m[11] + trace, 2.0f * m[5], 2.0f * m[13], 2.0f * m[6]},
+        {m[10] + trace, m[11] + trace, m[2] + trace, 2.0f * m[14], 2.0f * m[7], 2.0f * m[8]},
         {2.0f * m[3], 2.0f * m[5], 2.0f * m[14], 4.0f * m[9], 4.0f * m[12], 4.0f * m[13]},
         {2.0f * m[4], 2.0f * m[13], 2.0f * m[7], 4.0f * m[12], 4.0f * m[10], 4.0f * m[14]},
         {2.0f * m[12], 2.0f * m[6], 2.0f * m[8], 4.0f * m[13], 4.0f * m[14], 4.0f * m[11]},
