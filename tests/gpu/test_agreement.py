@@ -14,7 +14,7 @@ from edge_pigment.physics.host import HostBackend
 
 pytestmark = MARKS
 
-TRACE, SIX = np.array([0, 1.0]), protocol(1, (2.0, 6))
+TRACE, SIX = np.array([0, 2.0]), protocol(1, (1.0, 6))
 PROTOCOLS = {
     "trace": (TRACE, np.zeros((2, 3))),
     "trace beside six": (np.concatenate([TRACE, SIX[0]]), np.concatenate([np.zeros((2, 3)), SIX[1]])),
