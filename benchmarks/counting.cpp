@@ -59,6 +59,7 @@ inline Counting as_float(CountingInt i) { return {__int_as_float(i.v)}; }
 inline Counting square_root(Counting x) { ++counts[ROOT]; return {std::sqrt(x.v)}; }
 inline Counting minimum(Counting a, Counting b) { ++counts[SELECT]; return {std::fmin(a.v, b.v)}; }
 inline Counting maximum(Counting a, Counting b) { ++counts[SELECT]; return {std::fmax(a.v, b.v)}; }
+inline Counting not_a_number(Counting) { return {__int_as_float(0x7fc00000)}; }
 inline void store(float* to, Counting x, int) { *to = x.v; }
 
 }  // namespace ep
@@ -66,7 +67,7 @@ inline void store(float* to, Counting x, int) { *to = x.v; }
 #include "../edge_pigment/physics/kernels/lane.cuh"
 
 namespace ep {
-template <> inline Counting all<Counting>(float a) { return {a}; }
+template <> inline Counting all<Counting>(double a) { return {float(a)}; }
 template <> inline Counting select<bool, Counting>(bool mask, Counting yes, Counting no) {
     ++counts[SELECT];
     return {mask ? yes.v : no.v};
@@ -106,12 +107,12 @@ extern "C" __attribute__((visibility("default"))) void count_summarise(const Sum
         summarise_at(*task, task->protocol, v, 1, column(*task, v), log_sigma(*task, v), none);
     });
 }
-extern "C" __attribute__((visibility("default"))) void count_adapt(const AdaptTask* task, long* out) {
+extern "C" __attribute__((visibility("default"))) void count_adapt(const AdaptTask<float>* task, long* out) {
     Counting* none = nullptr;
     over(*task, out, [&](long v) {
         adapt_at(*task, task->table, v, 1, column(*task, v), log_sigma(*task, v), none);
     });
 }
-extern "C" __attribute__((visibility("default"))) void count_moments(const MomentsTask* task, long* out) {
+extern "C" __attribute__((visibility("default"))) void count_moments(const MomentsTask<float>* task, long* out) {
     over(*task, out, [&](long v) { moments_at<Counting>(*task, v, 1); });
 }

@@ -100,7 +100,7 @@ class NumPyModel:
         self.z = np.ascontiguousarray(v.z.T)
 
     def run(self, information: bool) -> tuple[Array, ...]:
-        """Σr², Jᵀr in θ and, if wanted, the 22 sums of which JᵀJ is made."""
+        """Σr², Jᵀr in θ and, if wanted, the sums of which JᵀJ is made."""
         theta = np.concatenate([self.z[:, :1], tensor.diffusivity(self.z).astype(np.float32)], axis=1)
         F2 = np.exp(theta @ self.X.T) ** 2
         model = np.sqrt(F2 + self.s**2)

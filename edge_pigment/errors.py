@@ -85,9 +85,9 @@ BVAL_UNIT = (
     "= 1000 s/mm²)."
 )
 BVEC_ZERO = (
-    "Volume {volumes} (from 0) is diffusion-weighted (b > {threshold:g} s/mm²) but has no direction (0 0 "
-    "0). Leave trace and mean images out of the image, the .bval and the .bvec file, or mend the .bvec "
-    "file."
+    "Volume {volumes} (from 0) is diffusion-weighted but has no direction (0 0 0), unlike others of its b-value "
+    "({bval:g} s/mm²). Leave trace and mean images of these out of the image, the .bval and the .bvec file, or mend "
+    "the .bvec file."
 )
 BVEC_NOT_UNIT = (
     "The direction of volume {volumes} (from 0) is not a unit vector (length {length:.3f}). Some scanners "
@@ -241,6 +241,15 @@ MASK_VOLUME = (
 FEW_DIRECTIONS = (
     "The directions determine {rank} of a tensor's 6 elements: the rest of FA and of the fibres' direction comes from "
     "the prior, as the map of data share shows."
+)
+TRACE_IMAGES = (
+    "Volume {volumes} (from 0) has no direction and is taken for a trace image, the geometric mean of three orthogonal "
+    "directions. If it was measured along a direction, mend the .bvec file."
+)
+TRACE_ONLY = (
+    "No direction was measured: S0 and MD come from the scan. FA, AD, RD, the tensor and V1 are the prior's guess from "
+    "MD and the surroundings: do not read them. FA of white matter comes out far too low, V1 is no better than chance, "
+    "and their deviations are too small."
 )
 DIRECTIONS_UNEVEN = (
     "The directions are unevenly spread (condition number {condition:.0f}): one part of the tensor is hardly measured."

@@ -8,6 +8,10 @@ det(affine) > 0 (FSL FDT guide, "What conventions do the bvecs use?"; BIDS, "Dif
 Units. b in s/mm² here and in files. A volume counts as b=0 where b <= B0_THRESHOLD; its direction is zero,
 whatever the file says, so that it cannot enter the model.
 
+Trace images. A diffusion-weighted volume without a direction, 0 0 0, is taken for a trace image, the geometric mean of
+three orthogonal directions, where no volume of its shell has one. Beside directions it is refused: there it is a mean
+that the console derived of them, or a mistake.
+
 Length. Directions are unit vectors. Within NORM_TOLERANCE they are normalised; outside it they are refused,
 since some scanners write the b-value of a volume into the length of its vector.
 
@@ -69,11 +73,11 @@ class Shell(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class GradientTable:
-    """b-values (N,) in s/mm² and unit directions (N, 3) along the image axes, zero where b=0.
+    """b-values (N,) in s/mm² and unit directions (N, 3) along the image axes, zero where b=0 and of trace images.
 
     Raises:
-        InputError: values that are not finite, b < 0, a direction that is zero or not of unit length where
-            b > B0_THRESHOLD.
+        InputError: values that are not finite, b < 0, a direction that is not of unit length where b > B0_THRESHOLD, or
+            that is zero where others of its shell are not.
     """
 
     bvals: Float
@@ -89,10 +93,14 @@ class GradientTable:
         _refuse(bvals < 0, texts.BVAL_NEGATIVE)
         weighted = bvals > B0_THRESHOLD
         length = np.linalg.norm(bvecs, axis=1)
-        _refuse(weighted & (length == 0), texts.BVEC_ZERO, threshold=B0_THRESHOLD)
-        off = weighted & (np.abs(length - 1) > NORM_TOLERANCE)
+        directed = weighted & (length > 0)
+        missing = weighted & ~directed
+        for shell in _shells(bvals):
+            if directed[shell.indices].any():
+                _refuse(missing & np.isin(np.arange(len(bvals)), shell.indices), texts.BVEC_ZERO, bval=shell.bval)
+        off = directed & (np.abs(length - 1) > NORM_TOLERANCE)
         _refuse(off, texts.BVEC_NOT_UNIT, length=length[off][0] if off.any() else 1.0)
-        bvecs = np.where(weighted[:, None], bvecs / np.where(weighted, length, 1)[:, None], 0.0)
+        bvecs = np.where(directed[:, None], bvecs / np.where(directed, length, 1)[:, None], 0.0)
         for name, array in (("bvals", bvals), ("bvecs", bvecs)):
             array.flags.writeable = False
             object.__setattr__(self, name, array)
@@ -106,14 +114,14 @@ class GradientTable:
         return self.bvals <= B0_THRESHOLD
 
     @property
+    def is_trace(self) -> NDArray[np.bool_]:
+        """(N,) where the volume is a trace image."""
+        return ~self.is_b0 & ~self.bvecs.any(axis=1)
+
+    @property
     def shells(self) -> tuple[Shell, ...]:
         """The diffusion-weighted volumes by b-value, ascending; b=0 is left out."""
-        indices = np.flatnonzero(~self.is_b0)
-        indices = indices[np.argsort(self.bvals[indices], kind="stable")]
-        if not len(indices):
-            return ()
-        groups = np.split(indices, np.flatnonzero(np.diff(self.bvals[indices]) > SHELL_GAP) + 1)
-        return tuple(Shell(float(np.median(self.bvals[group])), np.sort(group)) for group in groups)
+        return _shells(self.bvals)
 
     def subset(self, indices: ArrayLike) -> "GradientTable":
         """The volumes with these indices (or this boolean mask), in this order."""
@@ -192,6 +200,15 @@ class GradientTable:
         bval.write_text(" ".join(f"{b:g}" for b in bvals) + "\n")
         # `+ 0.0` turns the -0 of a negated b=0 row into 0
         bvec.write_text("".join(" ".join(f"{v:.8g}" for v in row + 0.0) + "\n" for row in bvecs))
+
+
+def _shells(bvals: Float) -> tuple[Shell, ...]:
+    indices = np.flatnonzero(bvals > B0_THRESHOLD)
+    indices = indices[np.argsort(bvals[indices], kind="stable")]
+    if not len(indices):
+        return ()
+    groups = np.split(indices, np.flatnonzero(np.diff(bvals[indices]) > SHELL_GAP) + 1)
+    return tuple(Shell(float(np.median(bvals[group])), np.sort(group)) for group in groups)
 
 
 def fsl_signs(affine: ArrayLike) -> Float:

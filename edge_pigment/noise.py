@@ -125,9 +125,9 @@ def _angular(acquisition: Acquisition, mask: Mask) -> NoiseEstimate | None:
     plans = []
     for shell in acquisition.gradients.shells:
         for degree in (4, 2):
-            basis, values, _ = np.linalg.svd(
-                even_polynomials(acquisition.gradients.bvecs[shell.indices], degree), full_matrices=False
-            )
+            harmonics = even_polynomials(acquisition.gradients.bvecs[shell.indices], degree)
+            harmonics[acquisition.gradients.is_trace[shell.indices]] = 1  # repeats of one image
+            basis, values, _ = np.linalg.svd(harmonics, full_matrices=False)
             basis = basis[:, values > 1e-6 * values[0]]
             spare = len(basis) - basis.shape[1]
             if spare >= (LEAST_SPARE_FOR_DEGREE_4 if degree == 4 else LEAST_SPARE):

@@ -264,6 +264,7 @@ def run(
         "Noise": {"Sigma": sigma, "SNRb0": m.scale / sigma, "Method": sigma_method, "IndependentAtVoxels": interleave},
         "MaskVoxels": int(mask.sum()),
         "MaskFrom": "brain_mask" if options.mask is None else str(options.mask),
+        "Float64Voxels": len(adapted.outcome.exact),
         "Novel": float(np.mean(voxels["novelty"] > NOVEL)),
         "GradientConvention": convention.as_dict(),
         "Quality": quality.as_dict(),

@@ -15,6 +15,7 @@ from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import InputError
 from edge_pigment.gradients import CLEARLY, SIGNS, GradientTable, check_convention, fsl_signs
 from edge_pigment.physics.tensor import from_matrix, quadratic_form, to_matrix
+from edge_pigment.quality.protocol import identify
 
 BVALS = np.array([0.0] + [1000.0] * 6)
 BVECS = np.concatenate([np.zeros((1, 3)), DIRECTIONS_6])
@@ -110,6 +111,25 @@ def test_subset_takes_indices_and_masks():
     table = GradientTable(BVALS, BVECS)
     np.testing.assert_array_equal(table.subset([3, 0]).bvecs, table.bvecs[[3, 0]])
     np.testing.assert_array_equal(table.subset(table.is_b0).bvals, [0])
+
+
+def test_a_shell_without_directions_is_one_of_trace_images():
+    bvecs = np.array([[0, 0, 0]] * 4 + [[1, 0, 0], [0, 1, 0]])
+    table = GradientTable(np.array([0, 1000, 5, 1010, 2000, 2000]), bvecs)
+    assert table.is_trace.tolist() == [False, True, False, True, False, False]
+    assert [shell.indices.tolist() for shell in table.shells] == [[1, 3], [4, 5]]
+    assert table.subset([0, 3, 4]).is_trace.tolist() == [False, True, False]
+    only = table.subset([0, 1])
+    only.check_protocol()
+    assert identify(only).warnings == (texts.TRACE_IMAGES.format(volumes="1"), texts.TRACE_ONLY)
+    assert texts.TRACE_ONLY not in identify(table).warnings
+    assert identify(table).rank == 3
+
+
+def test_a_trace_image_beside_directions_of_its_shell_is_refused():
+    with pytest.raises(InputError, match=opening(texts.BVEC_ZERO)) as raised:
+        GradientTable(np.array([0, 1000, 1040, 2000.0]), np.array([[0, 0, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0.0]]))
+    assert "Volume 2 (" in str(raised.value)
 
 
 def replaced(array: np.ndarray, index: object, value: object) -> np.ndarray:

@@ -41,8 +41,9 @@ def scan(head: Head, directions: np.ndarray, snr: float, bval: float = 1000.0, b
         (np.tile(DIRECTIONS_6, (2, 1)), "angular residuals"),
         (spiral(9), "angular residuals"),
         (spiral(30), "angular residuals"),
+        (np.zeros((8, 3)), "angular residuals"),
     ],
-    ids=["6+1", "3+1", "3x4+1", "6x2+1", "9+1", "30+1"],
+    ids=["6+1", "3+1", "3x4+1", "6x2+1", "9+1", "30+1", "8 trace images+1"],
 )
 def test_sigma_is_found_for_every_protocol(head, directions, method, snr):
     estimate = estimate_sigma(scan(head, directions, snr), head.brain)

@@ -63,6 +63,20 @@ def test_the_maps_are_nearer_to_the_truth_than_weighted_least_squares(scan, resu
     assert np.degrees(np.median(np.arccos(np.clip(cosine, 0, 1)))) < 20
 
 
+def test_a_trace_image_gives_md_and_the_run_says_what_it_does_not_give():
+    protocol = Protocol(voxel=(3.0, 3.0, 4.0), shells=(Shell(b=1000.0, directions=1, scheme="trace"),), b0=1)
+    scan = simulate_scan(make_phantom(2.5).subject, protocol, Noise(snr=20), seed=1)
+    result = run(Acquisition(scan.signal, GradientTable(scan.bvals, scan.bvecs), scan.affine), RunOptions(threads=2))
+    assert texts.TRACE_ONLY in result.warnings
+    assert texts.TRACE_IMAGES.format(volumes="1") in result.warnings
+    brain = result.mask & (scan.truth.brain > 0.99)
+    MD, sd, truth = 1e3 * result.maps["MD"][brain], 1e3 * result.maps["MD_sd"][brain], scan.truth.MD[brain]
+    S = np.maximum(scan.signal[brain], 1e-3)
+    ADC = np.log(S[:, 0] / S[:, 1])
+    assert np.abs(MD - truth).mean() < np.abs(ADC - truth).mean()
+    assert 0.85 < np.mean(np.abs(MD - truth) < 1.645 * sd) < 0.99
+
+
 def test_the_result_does_not_depend_on_the_thread_count(acquisition, result):
     one = run(acquisition, RunOptions(threads=1))
     for name, image in result.maps.items():
@@ -95,6 +109,7 @@ def test_provenance_says_what_was_done(result):
     assert "CPUExecutionProvider" in p["Device"]["Network"]
     assert p["Device"]["Kernels"].startswith("host")
     assert p["Noise"]["Sigma"] > 0
+    assert 0 <= p["Float64Voxels"] < 0.01 * p["MaskVoxels"]
     assert {"summarise", "context prior", "adapt", "maps", "total"} <= set(p["Seconds"])
 
 

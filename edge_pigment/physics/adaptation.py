@@ -20,8 +20,9 @@ are not positive definite, or hardly, a multiple of the identity is added to the
 dropped and the next one goes less far, so that a kernel selects by masks and has no inner search. The posterior's
 precision is Fisher's, JᵀJ + w, a measurement beyond LOUDEST with the weight that its pull has of its misfit's.
 
-The objective has several minima, so which one a voxel ends in depends on the way. That way must not depend on rounding:
-kernels of float32 have to end where this reference does, in voxels that no tensor fits, too.
+The objective has several minima, so which one a voxel ends in depends on the way. That way must depend on rounding as
+little as can be: kernels of float32 have to end where this reference does. Where no tensor fits some would not, so such
+voxels are computed in float64 by the kernels, too (`doubt`).
 """
 
 from typing import Literal, NamedTuple
@@ -29,7 +30,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edge_pigment.physics.tensor import DIMENSION, MAX_SIGNAL, Float, curvature, log_jacobian, quadratic_form, signal
+from edge_pigment.physics.tensor import (
+    BOUND,
+    DIMENSION,
+    MAX_SIGNAL,
+    Float,
+    curvature,
+    log_jacobian,
+    quadratic_form,
+    signal,
+)
 
 ITERATIONS = 128
 """Trial points per voxel at most. Simulated scans of SNR 5 to 30 take 4 to 5 on average, 1 voxel in 1000 more than 9 to
@@ -172,6 +182,7 @@ def adapt(
         rss = np.sum(r**2, axis=-1)
         loss = np.sum(pulling * (2 * r - pulling), axis=-1)
         objective = 0.5 * loss + 0.5 * (nu + DIMENSION) * np.log1p(distance / scale)
+        objective = np.where(np.abs(z).max(-1, initial=0) < BOUND, objective, np.inf)
         return _State(zeta, objective, rss, distance, w, H, descent - w[:, None] * zeta)
 
     every = np.arange(len(y))

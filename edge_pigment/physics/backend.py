@@ -4,7 +4,6 @@ Structure of arrays: each coordinate's voxels lie together, as an image's volume
 or threads read neighbouring words. All arrays are float32 and C-contiguous; V voxels, N measurements.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, Self
 
 import numpy as np
@@ -34,13 +33,17 @@ class Posterior(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What an adaptation brings back: of a `Posterior` all but the factor, and moments (20, V) made with it."""
+    """What an adaptation brings back: of a `Posterior` all but the factor, and moments (20, V) made with it.
+
+    exact: the voxels that were computed in float64, see `doubt`; their numbers, ascending.
+    """
 
     mode: Array
     residual: Array
     distance: Array
     share: Array
     moments: Array
+    exact: NDArray[np.intp] = np.empty(0, np.intp)
 
 
 class Held(Protocol):
@@ -51,7 +54,7 @@ class Held(Protocol):
         ...
 
     def adapt(self, mean: Array, precision_factor: Array, nu: float) -> Outcome:
-        """`Backend.adapt` and, of its result, `Backend.moments`."""
+        """`Backend.adapt` and, of its result, `Backend.moments`; in float64 where float32 does not decide: `doubt`."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -93,32 +96,6 @@ class Backend(Protocol):
     def moments(self, mode: Array, factor: Array) -> Array:
         """(20, V), rows in the order of `physics.moments.COLUMNS`."""
         ...
-
-
-@dataclass(frozen=True, eq=False)
-class HeldByBackend:
-    """A `Held` for a backend that computes in the memory where the measurements are anyway."""
-
-    backend: Backend
-    y: Array
-    b: Array
-    bvecs: Array
-    sigma: Array
-
-    def summarise(self) -> Summary:
-        """See `Backend.summarise`."""
-        return self.backend.summarise(self.y, self.b, self.bvecs, self.sigma)
-
-    def adapt(self, mean: Array, precision_factor: Array, nu: float) -> Outcome:
-        """See `Held.adapt`."""
-        p = self.backend.adapt(self.y, self.b, self.bvecs, self.sigma, mean, precision_factor, nu)
-        return Outcome(p.mode, p.residual, p.distance, p.share, self.backend.moments(p.mode, p.factor))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        pass
 
 
 def checked(name: str, array: ArrayLike, shape: tuple[int, ...]) -> Array:

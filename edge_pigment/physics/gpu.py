@@ -33,7 +33,7 @@ PINNED_LEAST: Final = 2**16
 BLOCK: Final = 128
 """Threads of a block, as EP_BLOCK in kernels/thread.cuh."""
 FLOAT: Final = 4
-VARIANTS: Final = {"summarise": ("_long",), "adapt": ("_long",), "features": ("_gather",)}
+VARIANTS: Final = {"summarise": ("_long",), "adapt": ("_long",), "features": ("_gather", "_take")}
 """Kernels of a module besides the one of its name."""
 
 

@@ -10,7 +10,7 @@ import ctypes
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +19,16 @@ from edge_pigment import errors
 from edge_pigment.physics.adaptation import ITERATIONS, PACKED
 from edge_pigment.physics.backend import (
     Array,
-    HeldByBackend,
+    Outcome,
     Posterior,
     Summary,
     checked,
     checked_measurements,
     checked_prior,
 )
+from edge_pigment.physics.doubt import Exact, Voxels, settled
 from edge_pigment.physics.moments import COLUMNS
-from edge_pigment.physics.protocol import summary_basis, tensor_table
+from edge_pigment.physics.protocol import exact_tensor_table, summary_basis, tensor_table
 from edge_pigment.physics.tensor import DIMENSION
 
 LIBRARY: Final = Path(__file__).with_name("_host.so")
@@ -49,6 +50,7 @@ def _library() -> ctypes.CDLL:
         "ep_chosen": (text,),
         "ep_summarise": (*voxels, integer, *[pointer] * 5),
         "ep_adapt": (*voxels, integer, integer, ctypes.c_float, *[pointer] * 10),
+        "ep_adapt_double": (*voxels, integer, integer, ctypes.c_double, *[pointer] * 11),
         "ep_moments": (*voxels, *[pointer] * 3),
         "ep_products": (*voxels, integer, *[pointer] * 8),
     }
@@ -114,9 +116,9 @@ class HostBackend:
         """Any memory will do."""
         return np.empty(shape, np.float32)
 
-    def hold(self, y: Array, b: Array, bvecs: Array, sigma: Array) -> HeldByBackend:
+    def hold(self, y: Array, b: Array, bvecs: Array, sigma: Array) -> "HostScan":
         """The scan stays where it is."""
-        return HeldByBackend(self, y, b, bvecs, sigma)
+        return HostScan(self, y, b, bvecs, sigma)
 
     def summarise(self, y: Array, b: Array, bvecs: Array, sigma: Array) -> Summary:
         """y (N, V), b (N,) in ms/µm², bvecs (N, 3), sigma (V,): see `physics.summarise`."""
@@ -147,6 +149,27 @@ class HostBackend:
         table = tensor_table(b, bvecs)
         self._run("ep_adapt", V, N, iterations, float(nu), table, y, sigma, mean, factor, *posterior)
         return posterior
+
+    def adapt_in_float64(
+        self,
+        y: Array,
+        b: Array,
+        bvecs: Array,
+        sigma: Array,
+        mean: Array,
+        precision_factor: Array,
+        nu: float,
+        iterations: int = ITERATIONS,
+    ) -> Exact:
+        """`adapt` and the moments, by the same kernels in float64: some three times as long, and as the reference's."""
+        N, V = np.shape(y)
+        y, b, bvecs, sigma = checked_measurements(y, b, bvecs, sigma)
+        mean, factor = checked_prior(mean, precision_factor, nu, V)
+        sizes = [(DIMENSION, V), (PACKED, V), (V,), (V,), (2, V), (len(COLUMNS), V)]
+        found = Exact(*[np.empty(size) for size in sizes])
+        read = [np.asarray(a, float) for a in (exact_tensor_table(b, bvecs), y, sigma, mean, factor)]
+        self._run("ep_adapt_double", V, N, iterations, float(nu), *read, *found)
+        return found
 
     def moments(self, mode: Array, factor: Array) -> Array:
         """(20, V), rows in the order of `physics.moments.COLUMNS`."""
@@ -179,7 +202,7 @@ class HostBackend:
         self._run("ep_products", V, N, tensor_table(b, bvecs), y, sigma, z, *out)
         return out
 
-    def _run(self, function: str, voxels: int, *arguments: int | float | NDArray[np.float32] | None) -> None:
+    def _run(self, function: str, voxels: int, *arguments: int | float | NDArray[np.floating] | None) -> None:
         status = getattr(_library(), function)(
             self.isa.encode(),
             self.threads,
@@ -188,3 +211,33 @@ class HostBackend:
         )
         if status == _OUT_OF_MEMORY:
             raise MemoryError(f"{function}: no room for a tile of the measurements")
+
+
+class HostScan:
+    """A scan in the memory where it is anyway; a `backend.Held`."""
+
+    def __init__(self, backend: HostBackend, y: Array, b: Array, bvecs: Array, sigma: Array) -> None:
+        self.backend = backend
+        self._scan = (y, b, bvecs, sigma)
+
+    def summarise(self) -> Summary:
+        """See `Backend.summarise`."""
+        return self.backend.summarise(*self._scan)
+
+    def adapt(self, mean: Array, precision_factor: Array, nu: float) -> Outcome:
+        """See `backend.Held.adapt`."""
+        p = self.backend.adapt(*self._scan, mean, precision_factor, nu)
+        moments = self.backend.moments(p.mode, p.factor)
+        y, b, bvecs, sigma = self._scan
+
+        def again(v: Voxels) -> Exact:
+            of_v = (y[:, v], b, bvecs, sigma[v], mean[:, v], precision_factor[:, v])
+            return self.backend.adapt_in_float64(*of_v, nu)
+
+        return settled(Outcome(p.mode, p.residual, p.distance, p.share, moments), again)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass

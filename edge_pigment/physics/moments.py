@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edge_pigment.physics.adaptation import unpack
-from edge_pigment.physics.tensor import DIMENSION, MAX_LOG_S0, Float, diffusivity, to_matrix
+from edge_pigment.physics.tensor import BOUND, DIMENSION, MAX_LOG_S0, Float, diffusivity, to_matrix
 
 COLUMNS = (
     "FA", "MD", "AD", "RD", "S0",
@@ -68,14 +68,16 @@ def sigma_points(mode: ArrayLike, factor: ArrayLike) -> Float:
         factor: (V, 28) packed lower Cholesky factor of the posterior precision.
 
     Returns:
-        (V, 13, 7), the mode first; log S0 is left at the mode.
+        (V, 13, 7), the mode first; log S0 is left at the mode, and Q does not go beyond BOUND.
     """
     n = DIMENSION - 1
     root = np.linalg.inv(unpack(factor)[:, 1:, 1:])  # rows are the columns of L⁻ᵀ
     offsets = np.zeros((len(root), 1 + 2 * n, DIMENSION))
     offsets[:, 1 : 1 + n, 1:] = RADIUS * root
     offsets[:, 1 + n :, 1:] = -RADIUS * root
-    return np.asarray(mode, float)[:, None] + offsets
+    points = np.asarray(mode, float)[:, None] + offsets
+    points[..., 1:] = np.clip(points[..., 1:], -BOUND, BOUND)
+    return points
 
 
 def moments(mode: ArrayLike, factor: ArrayLike) -> Float:

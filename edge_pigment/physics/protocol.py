@@ -2,7 +2,7 @@
 
 The tensor model is linear in θ = (log S0, D): log S = x · θ with x = (1, -b r(g)). So the sums over directions that
 least squares needs, Σ c x and Σ w x xᵀ, multiply a voxel's weights with constants of the protocol. r rᵀ holds the
-products of four components of g, of which only 15 differ.
+products of four components of g, of which only 15 differ. A trace image's has none: r = (⅓, ⅓, ⅓, 0, 0, 0).
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_pigment.physics.summarise import PRIOR_MEAN, PRIOR_PRECISION
-from edge_pigment.physics.tensor import quadratic_form
+from edge_pigment.physics.tensor import Float, is_trace, quadratic_form
 
 Array = NDArray[np.float32]
 
@@ -43,15 +43,21 @@ class SummaryBasis(NamedTuple):
 
 
 def tensor_table(b: ArrayLike, bvecs: ArrayLike) -> Array:
-    """-b r(g), then b² times the monomials of degree four: (N, 21).
+    """`exact_tensor_table` in float32: (N, 22)."""
+    return exact_tensor_table(b, bvecs).astype(np.float32)
+
+
+def exact_tensor_table(b: ArrayLike, bvecs: ArrayLike) -> Float:
+    """-b r(g), then b² times the monomials of degree four, then b² where it is a trace image and 0 else: (N, 22).
 
     Args:
         b: (N,) ms/µm².
-        bvecs: (N, 3) unit directions (any vector where b = 0).
+        bvecs: (N, 3) unit directions, zero for a trace image (any vector where b = 0).
     """
     b = np.asarray(b, float)[:, None]
     quartic = np.prod(np.asarray(bvecs, float)[:, _AXES], axis=-1)
-    return np.ascontiguousarray(np.concatenate([-b * quadratic_form(bvecs), b**2 * quartic], axis=1), np.float32)
+    squared = b**2 * np.concatenate([quartic, is_trace(bvecs)[:, None]], axis=1)
+    return np.ascontiguousarray(np.concatenate([-b * quadratic_form(bvecs), squared], axis=1))
 
 
 def summary_basis(b: ArrayLike, bvecs: ArrayLike) -> SummaryBasis:
@@ -62,7 +68,7 @@ def summary_basis(b: ArrayLike, bvecs: ArrayLike) -> SummaryBasis:
 
     Args:
         b: (N,) ms/µm².
-        bvecs: (N, 3) unit directions (any vector where b = 0).
+        bvecs: (N, 3) unit directions, zero for a trace image (any vector where b = 0).
     """
     b = np.asarray(b, float)
     X = np.concatenate([np.ones((len(b), 1)), -b[:, None] * quadratic_form(bvecs)], axis=1)

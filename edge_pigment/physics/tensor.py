@@ -5,6 +5,11 @@
 Basser, Mattiello & Le Bihan 1994, Biophys. J. 66:259, eq. 3 (doi:10.1016/S0006-3495(94)80775-1). Q is the
 symmetric square root of D, so that D is positive semi-definite for every z and no image axis is special.
 
+A trace image, whose direction is zero here, is what a console makes of three orthogonal directions of one b: their
+geometric mean, S0 exp(-b tr(D)/3) without noise, whatever the directions. Consoles that store the arithmetic mean store
+more where D is anisotropic (½ b² var(gᵀDg) in log S, for b=1000 in white matter some 0.1), and the mean of three
+magnitudes has less noise, and another floor, than one. All of that is left out: σ is that of the image as it is stored.
+
 Units here and in every kernel: b in ms/µm² (1 ms/µm² = 1000 s/mm²), D in µm²/ms, Q in (µm²/ms)^½.
 """
 
@@ -22,18 +27,28 @@ MAX_LOG_S0 = 15.0
 MAX_SIGNAL = float(np.exp(MAX_LOG_S0))
 """Magnitudes beyond what the model can make are taken for unknown, as those that are not finite."""
 
+BOUND = 1000.0
+"""(µm²/ms)^½, of which no element of a latent is taken beyond: a diffusivity a million times water's."""
+
+
+def is_trace(bvecs: ArrayLike) -> NDArray[np.bool_]:
+    """(N,) where the direction is zero: a trace image, if its b is not zero."""
+    return np.asarray(np.linalg.norm(np.asarray(bvecs, float), axis=-1) == 0)
+
 
 def quadratic_form(bvecs: ArrayLike) -> Float:
-    """Rows r(g) with gᵀ D g = r · (Dxx, Dyy, Dzz, Dxy, Dxz, Dyz).
+    """Rows r(g) with gᵀ D g = r · (Dxx, Dyy, Dzz, Dxy, Dxz, Dyz); those of a trace image with tr(D)/3 = r · D.
 
     Args:
-        bvecs: (N, 3) unit directions.
+        bvecs: (N, 3) unit directions; zero for a trace image.
 
     Returns:
         (N, 6).
     """
     x, y, z = np.asarray(bvecs, float).T
-    return np.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z], axis=-1)
+    r = np.stack([x * x, y * y, z * z, 2 * x * y, 2 * x * z, 2 * y * z], axis=-1)
+    r[is_trace(bvecs), :3] = 1 / 3
+    return r
 
 
 def to_matrix(six: ArrayLike) -> Float:
@@ -75,25 +90,29 @@ def signal(z: ArrayLike, b: ArrayLike, bvecs: ArrayLike) -> Float:
     Args:
         z: (V, 7) latent.
         b: (N,) ms/µm².
-        bvecs: (N, 3) unit directions (any vector where b = 0).
+        bvecs: (N, 3) unit directions, zero for a trace image (any vector where b = 0).
 
     Returns:
         (V, N).
     """
     z = np.asarray(z, float)
-    Qg = np.einsum("vij,nj->vni", to_matrix(z[:, 1:]), np.asarray(bvecs, float))
+    Q = to_matrix(z[:, 1:])
+    Qg = np.einsum("vij,nj->vni", Q, np.asarray(bvecs, float))
+    mean = np.sum(Q**2, axis=(-2, -1)) / 3
+    diffusivities = np.where(is_trace(bvecs), mean[:, None], np.sum(Qg**2, axis=-1))
     log_s0 = np.clip(z[:, :1], -MAX_LOG_S0, MAX_LOG_S0)
-    S: Float = np.exp(log_s0 - np.asarray(b, float) * np.sum(Qg**2, axis=-1))
+    S: Float = np.exp(log_s0 - np.asarray(b, float) * diffusivities)
     return S
 
 
 def log_jacobian(z: ArrayLike, b: ArrayLike, bvecs: ArrayLike) -> Float:
-    """∂ log S / ∂z, from gᵀQ²g = |Qg|²: (V, N, 7)."""
-    g = np.asarray(bvecs, float)
-    u = np.einsum("vij,nj->vni", to_matrix(np.asarray(z, float)[:, 1:]), g)
+    """∂ log S / ∂z, from gᵀQ²g = |Qg|², and tr(Q²)/3 = |Q|²/3 for a trace image: (V, N, 7)."""
+    g, six = np.asarray(bvecs, float), np.asarray(z, float)[:, 1:]
+    u = np.einsum("vij,nj->vni", to_matrix(six), g)
     gx, gy, gz = g.T
     ux, uy, uz = np.moveaxis(u, -1, 0)
     slope = np.stack([ux * gx, uy * gy, uz * gz, ux * gy + uy * gx, ux * gz + uz * gx, uy * gz + uz * gy], axis=-1)
+    slope[:, is_trace(g)] = (six * [1, 1, 1, 2, 2, 2] / 3)[:, None]
     attenuation = -2 * np.asarray(b, float)[:, None] * slope
     return np.concatenate([np.ones((*attenuation.shape[:2], 1)), attenuation], axis=-1)
 

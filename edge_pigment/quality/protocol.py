@@ -37,7 +37,11 @@ def identify(table: GradientTable) -> Identifiability:
     rank = int((values > RANK_TOLERANCE * values.max(initial=0)).sum())
     condition = float(values[0] / values[5]) if rank == 6 else float("inf")
     limits, warnings = [], []
-    if rank < 6:
+    if table.is_trace.any():
+        warnings.append(texts.TRACE_IMAGES.format(volumes=texts.listed(np.flatnonzero(table.is_trace))))
+    if table.is_trace[weighted].all():
+        warnings.append(texts.TRACE_ONLY)
+    elif rank < 6:
         warnings.append(texts.FEW_DIRECTIONS.format(rank=rank))
     elif condition > ILL_CONDITIONED:
         warnings.append(texts.DIRECTIONS_UNEVEN.format(condition=condition))
@@ -45,7 +49,7 @@ def identify(table: GradientTable) -> Identifiability:
         warnings.append(texts.WITHOUT_B0)
     elif table.is_b0.sum() == 1:
         limits.append(texts.ONE_B0)
-    if len(table.shells) == 1:
+    if len(table.shells) == 1 and not table.is_trace.any():
         limits.append(texts.ONE_SHELL)
     if rank == 6 and int(weighted.sum()) == 6:
         limits.append(texts.NO_SPARE_DIRECTIONS)

@@ -84,7 +84,7 @@ def write_scan(scan: SimulatedScan, stem: Path, integers: bool = True) -> Path:
     image.set_sform(scan.affine, 1)
     image.set_qform(scan.affine, 1)
     nib.save(image, path)
-    # Not GradientTable.write_fsl: a trace image has no direction, which a table refuses.
+    # Not GradientTable.write_fsl, which refuses what a careless protocol may hold: a trace image beside directions.
     bvecs = (scan.bvecs * fsl_signs(scan.affine)).T + 0.0  # no -0
     _text(stem, "bval", " ".join(f"{b:g}" for b in scan.bvals) + "\n")
     _text(stem, "bvec", "".join(" ".join(f"{v:.8g}" for v in row) + "\n" for row in bvecs))

@@ -4,24 +4,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from physics_cases import FA as FA_BAR
-from physics_cases import LATENT, NU, RARELY, RARELY_REAL, SPOILT, Case, case, judge, protocol, spoilt
+from physics_cases import NU, SPOILT, Case, case, judge, protocol, spoilt
 from real_voxels import real_voxels
 
-from edge_pigment.physics import adaptation, moments
+from edge_pigment.physics import adaptation
 from edge_pigment.physics.host import HostBackend
 
 PROTOCOLS = {
+    "three": protocol(1, (1.0, 3)),
     "six": protocol(1, (1.0, 6)),
     "thirty": protocol(3, (1.0, 30)),
     "shells": protocol(3, (0.7, 10), (2.0, 20), (3.0, 30)),
 }
 
 
-def check(backend: HostBackend, c: Case, nu: float = NU, rarely: float = RARELY) -> None:
-    expected = adaptation.adapt(c.y, c.b, c.bvecs, c.sigma, c.mean, c.factor, nu)
+def reference(c: Case, nu: float = NU) -> adaptation.Posterior:
+    return adaptation.adapt(c.y, c.b, c.bvecs, c.sigma, c.mean, c.factor, nu)
+
+
+def check(backend: HostBackend, c: Case, nu: float = NU) -> None:
     with backend.hold(*c.measured()) as scan:
-        judge(scan.adapt(*c.prior()[:2], nu), expected, rarely)
+        judge(scan.adapt(*c.prior()[:2], nu), reference(c, nu))
 
 
 @pytest.mark.parametrize("kind", SPOILT)
@@ -34,24 +37,7 @@ def test_agrees_with_float64(backend: HostBackend, name, kind):
 @pytest.mark.parametrize("kind", SPOILT)
 def test_agrees_with_float64_with_the_shipped_prior_on_a_real_scan(shared_data: Path, kind):
     c, nu = real_voxels(shared_data, "sub-vanderbilt", every=97)
-    check(HostBackend(2), c._replace(y=spoilt(kind, c.y, c.b)), nu, RARELY_REAL)
-
-
-@pytest.mark.parametrize("kind", SPOILT)
-def test_what_three_directions_leave_open_is_far_from_the_prior(backend: HostBackend, kind):
-    """A tensor that no direction sees the long axis of can be of any size: then float32 may resolve it less well."""
-    c = case(1003, *protocol(1, (1.0, 3)))
-    c = c._replace(y=spoilt(kind, c.y, c.b))
-    expected = adaptation.adapt(c.y, c.b, c.bvecs, c.sigma, c.mean, c.factor, NU)
-    FA = moments.moments(expected.mode, expected.factor)[:, 0]
-    with backend.hold(*c.measured()) as scan:
-        got = scan.adapt(*c.prior())
-    error, FA_error = np.abs(got.mode.T - expected.mode).max(-1), np.abs(got.moments[0] - FA)
-    beyond = (error > LATENT) | (FA_error > FA_BAR)
-    assert beyond.mean() < 0.02
-    assert (expected.distance[beyond] > 50).all()  # which makes such a voxel novel
-    assert error.max() < 1e-3
-    assert FA_error.max() < 0.02
+    check(HostBackend(2), c._replace(y=spoilt(kind, c.y, c.b)), nu)
 
 
 def test_a_spike_pulls_no_harder_however_loud_it_is(backend: HostBackend):

@@ -9,7 +9,7 @@ namespace {
 // At once on a multiprocessor: 168 registers a thread, the fewest without any spilt, leave room for as many.
 constexpr int BLOCKS = 3;
 
-EP_FN void run(const AdaptTask& task, const float* table) {
+EP_FN void run(const AdaptTask<float>& task, const float* table) {
     const long v = voxel();
     if (v >= task.V) return;
     float* const no_tile = nullptr;
@@ -18,10 +18,10 @@ EP_FN void run(const AdaptTask& task, const float* table) {
 
 }  // namespace
 
-extern "C" __global__ void __launch_bounds__(EP_BLOCK, BLOCKS) ep_adapt(const __grid_constant__ AdaptTask task) {
+extern "C" __global__ void __launch_bounds__(EP_BLOCK, BLOCKS) ep_adapt(const __grid_constant__ AdaptTask<float> task) {
     run(task, ep_protocol);
 }
 
-extern "C" __global__ void __launch_bounds__(EP_BLOCK, BLOCKS) ep_adapt_long(const __grid_constant__ AdaptTask task) {
+extern "C" __global__ void __launch_bounds__(EP_BLOCK, BLOCKS) ep_adapt_long(const __grid_constant__ AdaptTask<float> task) {
     run(task, task.table);
 }

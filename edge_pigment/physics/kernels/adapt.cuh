@@ -11,15 +11,18 @@
 
 namespace EP_NAMESPACE {
 
-constexpr float CONVERGED = 1e-7f;
-constexpr float UNRESOLVED = 1e-2f;
-constexpr float NO_WORSE = 1e-6f;
+constexpr double CONVERGED = 1e-7;
+constexpr double UNRESOLVED = 1e-2;
+constexpr double NO_WORSE = 1e-6;
 constexpr float LEAST_CURVATURE = 0.5f;
-constexpr float LEAST_SHIFT = 1e-6f, RISE = 4.0f, SOUND = 0.5f;
+constexpr double LEAST_SHIFT = 1e-6;
+constexpr float RISE = 4.0f, SOUND = 0.5f;
 constexpr int SHIFTS = 16;
 constexpr float LONGEST = 3.0f;
-constexpr float STRIDE = 0.5f, LONGEST_IN_Z = 0.3f;
-constexpr float FURTHER = 4.0f, BACK = 0.3f;
+constexpr float STRIDE = 0.5f;
+constexpr double LONGEST_IN_Z = 0.3;
+constexpr float FURTHER = 4.0f;
+constexpr double BACK = 0.3;
 
 // They keep every sum finite whatever the prior.
 constexpr float REJECTED = 3e38f;  // more than any objective
@@ -73,7 +76,7 @@ template <class T> struct State {
 
 // About ζ, or, where WHITENED is false, at.H is the measurements' information about z alone.
 template <Second SECOND, bool WHITENED = true, class T, class Measured>
-EP_FN void evaluate(int n_rows, const float* table, const Measured& y, T log_sigma, const Prior<T>& prior, float nu,
+EP_FN void evaluate(int n_rows, const Element<T>* table, const Measured& y, T log_sigma, const Prior<T>& prior, Element<T> nu,
                     T scale, T* tile, State<T>& at) {
     T z[DIMENSION];
     latent_of(prior, at.zeta, z);
@@ -115,7 +118,7 @@ template <class T> EP_FN void newton_step(const Prior<T>& prior, const State<T>&
         const auto sound = cholesky(L, inverse_diagonal, least) >= least;
         if (every(sound) || attempt == SHIFTS) break;
         const T least_shift = square_root(inner(at.descent, at.descent) / maximum(far2, all<T>(LONGEST * LONGEST)));
-        shift = select(sound, shift, maximum(RISE * shift, maximum(least_shift, LEAST_SHIFT * at.w)));
+        shift = select(sound, shift, maximum(RISE * shift, maximum(least_shift, all<T>(LEAST_SHIFT) * at.w)));
     }
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) step[k] = at.descent[k];
     solve_lower(L, inverse_diagonal, step);
@@ -124,7 +127,7 @@ template <class T> EP_FN void newton_step(const Prior<T>& prior, const State<T>&
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) in_z[k] = step[k];
     solve_upper(prior.L, prior.inverse_diagonal, in_z);
     const T length2 = inner(step, step);
-    const T in_z2 = (LONGEST_IN_Z * LONGEST_IN_Z) * length2 / maximum(inner(in_z, in_z), all<T>(1e-30f));
+    const T in_z2 = all<T>(LONGEST_IN_Z * LONGEST_IN_Z) * length2 / maximum(inner(in_z, in_z), all<T>(1e-30f));
     const T longest2 = maximum(minimum(in_z2, far2), all<T>(LONGEST * LONGEST));
     const T shorter = square_root(longest2 / maximum(length2, longest2));
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) step[k] *= shorter;
@@ -154,7 +157,7 @@ EP_FN void traces_of_inverse(T (&H)[PACKED], T w, const T (&first_column)[DIMENS
 
 // Starts from the prior's mean; `at` becomes the state at the mode, with the measurements' information about z.
 template <class T, class Measured>
-EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma, const Prior<T>& prior, float nu,
+EP_FN void adapt(int n_rows, const Element<T>* table, const Measured& y, T log_sigma, const Prior<T>& prior, Element<T> nu,
                  int iterations, T* tile, State<T>& at) {
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) at.zeta[k] = T{};
     const T unit = all<T>(nu + DIMENSION);  // w = 1
@@ -175,10 +178,10 @@ EP_FN void adapt(int n_rows, const float* table, const Measured& y, T log_sigma,
         State<T> trial;
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) trial.zeta[k] = at.zeta[k] + reach * step[k];
         evaluate<Second::EXACT>(n_rows, table, y, log_sigma, prior, nu, scale, tile, trial);
-        const T slack = NO_WORSE * at.objective + select(expected < UNRESOLVED, all<T>(UNRESOLVED), T{});
+        const T slack = all<T>(NO_WORSE) * at.objective + select(expected < all<T>(UNRESOLVED), all<T>(UNRESOLVED), T{});
         const auto better = (trial.objective <= at.objective + slack) & !done;  // false for NaN
-        done = done | (better & (reach == 1.0f) & (expected < CONVERGED));
-        reach = select(better, minimum(FURTHER * reach, all<T>(1.0f)), BACK * reach);
+        done = done | (better & (reach == 1.0f) & (expected < all<T>(CONVERGED)));
+        reach = select(better, minimum(FURTHER * reach, all<T>(1.0f)), all<T>(BACK) * reach);
         EP_UNROLL for (int k = 0; k < DIMENSION; ++k) {
             at.zeta[k] = select(better, trial.zeta[k], at.zeta[k]);
             at.descent[k] = select(better, trial.descent[k], at.descent[k]);
@@ -238,7 +241,7 @@ EP_FN void posterior(State<T>& at, const Prior<T>& prior, T (&factor)[PACKED], T
 
 // The voxel v, or the vector of `count` voxels that starts there.
 template <class T, class Measured>
-EP_FN void adapt_at(const AdaptTask& task, const float* table, long v, int count, const Measured& y, T log_sigma,
+EP_FN void adapt_at(const AdaptTask<Element<T>>& task, const Element<T>* table, long v, int count, const Measured& y, T log_sigma,
                     T* tile) {
     const long V = task.V;
     Prior<T> prior;

@@ -39,6 +39,14 @@ extern "C" __global__ void __launch_bounds__(EP_BLOCK) ep_features(const __grid_
     }
 }
 
+extern "C" __global__ void __launch_bounds__(EP_BLOCK) ep_features_take(const __grid_constant__ TakeTask task) {
+    const long i = voxel();
+    if (i >= task.count) return;
+    const int v = task.voxels[i];
+    for (int k = 0; k < DIMENSION; ++k) task.taken[long(k) * task.count + i] = task.mean[k * task.V + v];
+    for (int k = 0; k < PACKED; ++k) task.taken[long(DIMENSION + k) * task.count + i] = task.factor[k * task.V + v];
+}
+
 extern "C" __global__ void __launch_bounds__(EP_BLOCK) ep_features_gather(const __grid_constant__ GatherTask task) {
     const long plane = long(task.Y) * task.X, cell = voxel();
     if (cell >= task.Z * plane) return;

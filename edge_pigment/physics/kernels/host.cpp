@@ -71,20 +71,20 @@ const Choice* find(const char* name) {
 
 enum Status { DONE = 0, NO_SUCH_ISA = 1, OUT_OF_MEMORY = 2 };
 
-// Runs work(first, last, scratch) over all voxels, the caller's thread among `threads`.
-template <class Work> int in_chunks(long V, int N, int threads, Work work) {
-    const long chunks = (V + CHUNK - 1) / CHUNK;
-    const std::size_t bytes = sizeof(float) * scratch_size(N);  // a multiple of 64
+// Runs work(first, last, scratch) over all voxels, `size` at a time, the caller's thread among `threads`.
+template <class Work> int in_chunks(long V, int N, int threads, Work work, long size = CHUNK) {
+    const long chunks = (V + size - 1) / size;
+    const std::size_t bytes = scratch_size(N);  // a multiple of 64
     std::atomic<long> next{0};
     std::atomic<int> status{DONE};
     auto worker = [&]() {
-        float* scratch = static_cast<float*>(std::aligned_alloc(64, bytes));
+        void* scratch = std::aligned_alloc(64, bytes);
         if (scratch == nullptr) {
             status = OUT_OF_MEMORY;
             return;
         }
         for (long chunk = next++; chunk < chunks; chunk = next++)
-            work(chunk * CHUNK, chunk * CHUNK + CHUNK < V ? chunk * CHUNK + CHUNK : V, scratch);
+            work(chunk * size, (chunk + 1) * size < V ? (chunk + 1) * size : V, scratch);
         std::free(scratch);
     };
     std::vector<std::thread> others;
@@ -122,7 +122,7 @@ EP_EXPORT int ep_summarise(const char* isa, int threads, long V, int N, const fl
     const Choice* choice = find(isa);
     if (choice == nullptr) return NO_SUCH_ISA;
     const SummariseTask task = {V, N, protocol, y, sigma, theta, sd};
-    return in_chunks(V, N, threads, [&](long first, long last, float* scratch) {
+    return in_chunks(V, N, threads, [&](long first, long last, void* scratch) {
         choice->variant->summarise(task, first, last, scratch);
     });
 }
@@ -132,9 +132,9 @@ EP_EXPORT int ep_adapt(const char* isa, int threads, long V, int N, int iteratio
                        float* posterior_factor, float* residual, float* distance, float* share) {
     const Choice* choice = find(isa);
     if (choice == nullptr) return NO_SUCH_ISA;
-    const AdaptTask task = {V,    N,    iterations,       nu,       table,    y,    sigma, mean, factor,
-                            mode, posterior_factor, residual, distance, share};
-    return in_chunks(V, N, threads, [&](long first, long last, float* scratch) {
+    const AdaptTask<float> task = {V,    N,    iterations,       nu,       table,    y,    sigma, mean, factor,
+                                   mode, posterior_factor, residual, distance, share};
+    return in_chunks(V, N, threads, [&](long first, long last, void* scratch) {
         choice->variant->adapt(task, first, last, scratch);
     });
 }
@@ -142,10 +142,27 @@ EP_EXPORT int ep_adapt(const char* isa, int threads, long V, int N, int iteratio
 EP_EXPORT int ep_moments(const char* isa, int threads, long V, const float* mode, const float* factor, float* moments) {
     const Choice* choice = find(isa);
     if (choice == nullptr) return NO_SUCH_ISA;
-    const MomentsTask task = {V, mode, factor, moments};
-    return in_chunks(V, 0, threads, [&](long first, long last, float* scratch) {
+    const MomentsTask<float> task = {V, mode, factor, moments};
+    return in_chunks(V, 0, threads, [&](long first, long last, void* scratch) {
         choice->variant->moments(task, first, last, scratch);
     });
+}
+
+// Both in double, for the voxels that floats cannot decide: few, so fewer at a time.
+EP_EXPORT int ep_adapt_double(const char* isa, int threads, long V, int N, int iterations, double nu,
+                              const double* table, const double* y, const double* sigma, const double* mean,
+                              const double* factor, double* mode, double* posterior_factor, double* residual,
+                              double* distance, double* share, double* moments) {
+    const Choice* choice = find(isa);
+    if (choice == nullptr) return NO_SUCH_ISA;
+    const AdaptTask<double> adapt = {V,    N,    iterations,       nu,       table,    y,      sigma, mean, factor,
+                                     mode, posterior_factor, residual, distance, share};
+    const MomentsTask<double> integrate = {V, mode, posterior_factor, moments};
+    const auto both = [&](long first, long last, void* scratch) {
+        choice->variant->adapt_double(adapt, first, last, scratch);
+        choice->variant->moments_double(integrate, first, last, scratch);
+    };
+    return in_chunks(V, N, threads, both, GROUP_VOXELS);
 }
 
 // For tests and the benchmark only.
@@ -155,7 +172,7 @@ EP_EXPORT int ep_products(const char* isa, int threads, long V, int N, const flo
     const Choice* choice = find(isa);
     if (choice == nullptr) return NO_SUCH_ISA;
     const ProductsTask task = {V, N, table, y, sigma, z, residual, rss, gradient, information};
-    return in_chunks(V, N, threads, [&](long first, long last, float* scratch) {
+    return in_chunks(V, N, threads, [&](long first, long last, void* scratch) {
         choice->variant->products(task, first, last, scratch);
     });
 }

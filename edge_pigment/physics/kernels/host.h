@@ -16,15 +16,19 @@ constexpr long CHUNK = 1024;
 constexpr int GROUP_VOXELS = 64;
 constexpr int MAX_WIDTH = 16;
 
-// Floats of a thread's scratch, 64-aligned: a group's measurements, and three tiles of one vector.
-constexpr unsigned long scratch_size(int N) { return (GROUP_VOXELS + 3ul * MAX_WIDTH) * (N > 0 ? N : 1); }
+// Bytes of a thread's scratch, 64-aligned: a group's measurements, and three tiles of one vector; doubles fit in, too.
+constexpr unsigned long scratch_size(int N) {
+    return sizeof(double) * (GROUP_VOXELS + 3ul * MAX_WIDTH) * (N > 0 ? N : 1);
+}
 
-// Each works on voxels first..last-1, first a multiple of CHUNK.
+// Each works on voxels first..last-1, first a multiple of GROUP_VOXELS.
 struct Variant {
     const char* name;
     int width;
-    void (*summarise)(const SummariseTask&, long first, long last, float* scratch);
-    void (*adapt)(const AdaptTask&, long first, long last, float* scratch);
-    void (*moments)(const MomentsTask&, long first, long last, float* scratch);
-    void (*products)(const ProductsTask&, long first, long last, float* scratch);
+    void (*summarise)(const SummariseTask&, long first, long last, void* scratch);
+    void (*adapt)(const AdaptTask<float>&, long first, long last, void* scratch);
+    void (*moments)(const MomentsTask<float>&, long first, long last, void* scratch);
+    void (*products)(const ProductsTask&, long first, long last, void* scratch);
+    void (*adapt_double)(const AdaptTask<double>&, long first, long last, void* scratch);
+    void (*moments_double)(const MomentsTask<double>&, long first, long last, void* scratch);
 };

@@ -2,7 +2,8 @@
 //
 // Every kernel is a template over T, the values of one quantity. Under nvcc T is float and a voxel is a thread; under
 // g++ T is a vector (Lanes) and a voxel is one of its elements. There are no branches on data, only select(), and no
-// libm: exp, log and asin are the same polynomials in both worlds, so that both round alike.
+// libm: exp, log and asin are the same polynomials in both worlds, so that both round alike. What float32 cannot decide
+// is computed once more with T = Doubles, on the CPU: few voxels, so that libm will do.
 #pragma once
 
 // A lane is a thread under nvcc, and wherever EP_THREAD is defined: tests/gpu/standin does so to run the kernels'
@@ -51,6 +52,7 @@ EP_FN float square_root(float x) { return sqrtf(x); }
 EP_FN float minimum(float a, float b) { return fminf(a, b); }
 EP_FN float maximum(float a, float b) { return fmaxf(a, b); }
 EP_FN bool every(bool mask) { return mask; }
+EP_FN float not_a_number(float) { return __int_as_float(0x7fc00000); }
 EP_FN float load(const float* from, int) { return *from; }
 EP_FN void store(float* to, float x, int) { *to = x; }
 
@@ -96,24 +98,50 @@ EP_FN Lanes minimum(Lanes a, Lanes b) { return a < b ? a : b; }
 EP_FN Lanes maximum(Lanes a, Lanes b) { return a > b ? a : b; }
 #endif
 
-EP_FN bool every(LanesInt mask) {
-    int both = -1;
-    for (int i = 0; i < WIDTH; ++i) both &= mask[i];
+EP_FN Lanes not_a_number(Lanes) { return as_float(as_int(Lanes{}) + 0x7fc00000); }
+
+typedef double Doubles __attribute__((vector_size(4 * WIDTH)));
+typedef long long DoublesInt __attribute__((vector_size(4 * WIDTH)));
+
+template <class Vector, class Function> EP_FN Vector in_each(Vector x, Function function) {
+    for (unsigned i = 0; i < sizeof x / sizeof x[0]; ++i) x[i] = function(x[i]);
+    return x;
+}
+
+EP_FN Doubles square_root(Doubles x) { return in_each(x, [](double a) { return __builtin_sqrt(a); }); }
+EP_FN Doubles minimum(Doubles a, Doubles b) { return a < b ? a : b; }
+EP_FN Doubles maximum(Doubles a, Doubles b) { return a > b ? a : b; }
+EP_FN Doubles magnitude(Doubles x) { return maximum(x, -x); }
+EP_FN Doubles not_a_number(Doubles) { return Doubles{} + __builtin_nan(""); }
+EP_FN Doubles power_of_two(Doubles x) { return in_each(x, [](double a) { return __builtin_exp2(a); }); }
+EP_FN Doubles logarithm(Doubles x) { return in_each(x, [](double a) { return __builtin_log(a); }); }
+EP_FN Doubles arcsine(Doubles x) { return in_each(x, [](double a) { return __builtin_asin(a); }); }
+EP_FN Doubles cosine_of_third(Doubles h) {
+    return in_each(h, [](double a) { return __builtin_cos(__builtin_acos(a) / 3); });
+}
+
+template <class Mask> EP_FN bool every(Mask mask) {
+    auto both = mask[0];
+    for (unsigned i = 1; i < sizeof mask / sizeof mask[0]; ++i) both &= mask[i];
     return both != 0;
 }
 
 // Lanes of a partial block at the image's end repeat its first voxel, so that nothing foreign is computed.
-EP_FN Lanes load(const float* from, int count) {
-    Lanes x;
-    if (count == WIDTH) {
+template <class Vector, class Number> EP_FN Vector loaded(const Number* from, int count) {
+    constexpr int width = sizeof(Vector) / sizeof(Number);
+    Vector x;
+    if (count == width) {
         __builtin_memcpy(&x, from, sizeof x);
     } else {
-        for (int i = 0; i < WIDTH; ++i) x[i] = from[i < count ? i : 0];
+        for (int i = 0; i < width; ++i) x[i] = from[i < count ? i : 0];
     }
     return x;
 }
-EP_FN void store(float* to, Lanes x, int count) {
-    if (count == WIDTH) {
+EP_FN Lanes load(const float* from, int count) { return loaded<Lanes>(from, count); }
+EP_FN Doubles load(const double* from, int count) { return loaded<Doubles>(from, count); }
+
+template <class Vector, class Number> EP_FN void store(Number* to, Vector x, int count) {
+    if (count == int(sizeof x / sizeof *to)) {
         __builtin_memcpy(to, &x, sizeof x);
     } else {
         for (int i = 0; i < count; ++i) to[i] = x[i];
@@ -122,13 +150,26 @@ EP_FN void store(float* to, Lanes x, int count) {
 
 #endif  // EP_THREAD
 
-template <class T> EP_FN T all(float a) { return a - T{}; }  // a - 0 is a, for -0 too, so it folds
+// What one lane holds: as its constants, and as what it reads and writes.
+template <class T> struct ElementOf {
+    using type = float;
+};
+#if !defined(EP_THREAD)
+template <> struct ElementOf<Doubles> {
+    using type = double;
+};
+#endif
+template <class T> using Element = typename ElementOf<T>::type;
+
+// A number that is the same in all lanes. Constants that float does not hold exactly are doubles, and pass through here:
+// a double anywhere else would make a GPU's thread compute with doubles (and is an error under g++).
+template <class T> EP_FN T all(double a) { return Element<T>(a) - T{}; }  // a - 0 is a, for -0 too, so it folds
 
 template <class M, class T> EP_FN T select(M mask, T where_true, T where_false) {
     return mask ? where_true : where_false;
 }
 
-template <class T> EP_FN T within(T x, float least, float most) {
+template <class T> EP_FN T within(T x, double least, double most) {
     return minimum(maximum(x, all<T>(least)), all<T>(most));
 }
 
@@ -150,10 +191,10 @@ template <class T> EP_FN T power_of_two(T x) {
     return as_float(as_int(p) + (as_int(shifted) << 23));
 }
 
-constexpr float LOG2_E = 1.44269504089f;
+constexpr double LOG2_E = 1.4426950408889634;
 
 // e^x for |x| < 30
-template <class T> EP_FN T exponential(T x) { return power_of_two(x * LOG2_E); }
+template <class T> EP_FN T exponential(T x) { return power_of_two(x * all<T>(LOG2_E)); }
 
 // log x for normal x > 0. Cephes' logf, relative error 1e-7.
 template <class T> EP_FN T logarithm(T x) {
@@ -185,6 +226,17 @@ template <class T> EP_FN T arcsine(T x) {
     p = p * a2 + 1.6666752422e-1f;
     p = p * a2 * a + a;
     return select(large, 1.57079632679f - 2.0f * p, p);
+}
+
+// cos(arccos(h)/3) for 0 <= h <= 1, a Chebyshev fit within 1e-8
+template <class T> EP_FN T cosine_of_third(T h) {
+    T t = h * 5.5367971e-4f - 2.9619870e-3f;
+    t = t * h + 7.7188136e-3f;
+    t = t * h - 1.4327297e-2f;
+    t = t * h + 2.4405841e-2f;
+    t = t * h - 4.8079647e-2f;
+    t = t * h + 1.6666520e-1f;
+    return t * h + 8.6602539e-1f;
 }
 
 }  // namespace EP_NAMESPACE

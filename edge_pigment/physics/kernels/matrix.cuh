@@ -6,6 +6,7 @@ namespace EP_NAMESPACE {
 
 constexpr int DIMENSION = 7;  // length of the latent z and of the summary θ
 constexpr int PACKED = DIMENSION * (DIMENSION + 1) / 2;
+constexpr double THIRD = 1.0 / 3;
 
 EP_BOTH constexpr int packed(int row, int column) { return row * (row + 1) / 2 + column; }
 
@@ -99,7 +100,7 @@ template <class T> struct Principal {
 };
 
 template <class T> EP_FN Principal<T> principal(Symmetric3<T> A) {
-    const T mean = (A.xx + A.yy + A.zz) * 0.33333333333f;
+    const T mean = (A.xx + A.yy + A.zz) * all<T>(THIRD);
     const T diagonal = maximum(magnitude(A.xx), maximum(magnitude(A.yy), magnitude(A.zz)));
     const T across = maximum(magnitude(A.xy), maximum(magnitude(A.xz), magnitude(A.yz)));
     const T scale = maximum(maximum(diagonal, across), all<T>(1e-18f));
@@ -108,20 +109,13 @@ template <class T> EP_FN Principal<T> principal(Symmetric3<T> A) {
     Symmetric3<T> B = {(A.xx - mean) * unit, (A.yy - mean) * unit, (A.zz - mean) * unit,
                        A.xy * unit,          A.xz * unit,          A.yz * unit};
     const T norm2 = B.xx * B.xx + B.yy * B.yy + B.zz * B.zz + 2.0f * (B.xy * B.xy + B.xz * B.xz + B.yz * B.yz);
-    const T p2 = maximum(norm2 * 0.16666666667f, all<T>(1e-24f));
+    const T p2 = maximum(norm2 * all<T>(0.5 * THIRD), all<T>(1e-24f));
     const T p = square_root(p2);
     const T half_det = 0.5f * (B.xx * (B.yy * B.zz - B.yz * B.yz) - B.xy * (B.xy * B.zz - B.yz * B.xz) +
                                B.xz * (B.xy * B.yz - B.yy * B.xz)) / (p2 * p);
     const auto prolate = half_det >= 0.0f;
     const T h = minimum(magnitude(half_det), all<T>(1.0f));
-    // cos(arccos(h)/3) on [0, 1], a Chebyshev fit within 1e-8
-    T t = h * 5.5367971e-4f - 2.9619870e-3f;
-    t = t * h + 7.7188136e-3f;
-    t = t * h - 1.4327297e-2f;
-    t = t * h + 2.4405841e-2f;
-    t = t * h - 4.8079647e-2f;
-    t = t * h + 1.6666520e-1f;
-    t = t * h + 8.6602539e-1f;
+    const T t = cosine_of_third(h);
     const T apart = select(prolate, 2.0f * p * t, -2.0f * p * t);
     // its eigenvector lies across the rows of B - apart: the longest of their cross products
     const Vector3<T> r0 = {B.xx - apart, B.xy, B.xz}, r1 = {B.xy, B.yy - apart, B.yz}, r2 = {B.xz, B.yz, B.zz - apart};

@@ -10,9 +10,9 @@ constexpr int SCALARS = 4;  // FA MD AD RD
 constexpr int MOMENTS = 20;
 constexpr float RADIUS = 4.0f;  // of the twelve outer points, in scales of the posterior
 constexpr float CENTRE_WEIGHT = 0.5f;
-constexpr float POINT_WEIGHT = (1.0f - CENTRE_WEIGHT) / 12.0f;
-constexpr float VARIANCE_FACTOR = 8.0f / 6.0f;  // of a Student's t with 8 degrees of freedom
-constexpr float SHAPELESS = 0.01f, AXIAL = 0.003f;  // µm²/ms
+constexpr double POINT_WEIGHT = (1.0 - CENTRE_WEIGHT) / 12.0;
+constexpr double VARIANCE_FACTOR = 8.0 / 6.0;  // of a Student's t with 8 degrees of freedom
+constexpr double SHAPELESS = 0.01, AXIAL = 0.003;  // µm²/ms
 
 template <class T> struct Scalars {
     T value[SCALARS];
@@ -27,7 +27,7 @@ template <class T> EP_FN Scalars<T> scalars(const T (&z)[DIMENSION]) {
     const T(&D)[LINEAR] = s.D;
     const Principal<T> first = principal(Symmetric3<T>{D[0], D[1], D[2], D[3], D[4], D[5]});
     const T trace = D[0] + D[1] + D[2];
-    const T mean = trace * 0.33333333333f;
+    const T mean = trace * all<T>(THIRD);
     const T off = D[3] * D[3] + D[4] * D[4] + D[5] * D[5];
     const T norm2 = D[0] * D[0] + D[1] * D[1] + D[2] * D[2] + 2.0f * off;
     const T x = D[0] - mean, y = D[1] - mean, w = D[2] - mean;
@@ -37,14 +37,14 @@ template <class T> EP_FN Scalars<T> scalars(const T (&z)[DIMENSION]) {
     s.value[2] = first.value;
     s.value[3] = 0.5f * (trace - first.value);
     s.axis = first.axis;
-    s.has_axis = minimum(first.gap * (1.0f / AXIAL), all<T>(1.0f));
+    s.has_axis = minimum(first.gap * all<T>(1.0 / AXIAL), all<T>(1.0f));
     return s;
 }
 
 // A + weight · (has_axis v vᵀ + (1 - has_axis) ⅓)
-template <class T> EP_FN Symmetric3<T> plus_dyadic(const Symmetric3<T>& A, const Scalars<T>& s, float weight) {
+template <class T> EP_FN Symmetric3<T> plus_dyadic(const Symmetric3<T>& A, const Scalars<T>& s, Element<T> weight) {
     const Vector3<T>& v = s.axis;
-    const T w = weight * s.has_axis, rest = (weight - w) * 0.33333333333f;
+    const T w = weight * s.has_axis, rest = (weight - w) * all<T>(THIRD);
     return {A.xx + w * v.x * v.x + rest, A.yy + w * v.y * v.y + rest, A.zz + w * v.z * v.z + rest,
             A.xy + w * v.x * v.y,        A.xz + w * v.x * v.z,        A.yz + w * v.y * v.z};
 }
@@ -74,7 +74,7 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
             offset[i] = rest * inverse_diagonal[i];
         }
         for (int side = 0; side < 2; ++side) {
-            const float reach = side == 0 ? RADIUS : -RADIUS;
+            const Element<T> reach = side == 0 ? RADIUS : -RADIUS;
             T point[DIMENSION];
             point[0] = mode[0];
             EP_UNROLL for (int k = 1; k < DIMENSION; ++k) 
@@ -90,18 +90,18 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
         }
     }
     EP_UNROLL for (int k = 0; k < SCALARS; ++k) {
-        const T mean = sum[k] * POINT_WEIGHT;
+        const T mean = sum[k] * all<T>(POINT_WEIGHT);
         out[k] = centre.value[k] + mean;
-        out[5 + k] = square_root(maximum(sum2[k] * POINT_WEIGHT - mean * mean, all<T>(0.0f)));
+        out[5 + k] = square_root(maximum(sum2[k] * all<T>(POINT_WEIGHT) - mean * mean, all<T>(0.0f)));
     }
-    EP_UNROLL for (int k = 0; k < LINEAR; ++k) out[10 + k] = CENTRE_WEIGHT * centre.D[k] + POINT_WEIGHT * D[k];
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) out[10 + k] = CENTRE_WEIGHT * centre.D[k] + all<T>(POINT_WEIGHT) * D[k];
 
     T half[DIMENSION];  // L⁻¹ e_0: its square is the variance of log S0
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) half[k] = all<T>(k == 0 ? 1.0f : 0.0f);
     solve_lower(factor, inverse_diagonal, half);
     T variance = T{};
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) variance += half[k] * half[k];
-    variance *= VARIANCE_FACTOR;
+    variance *= all<T>(VARIANCE_FACTOR);
     const T log_s0 = within(mode[0] + 0.5f * variance, -MAX_LOG_S0, MAX_LOG_S0);
     out[4] = exponential(log_s0);
     out[9] = out[4] * square_root(exponential_minus_1(minimum(variance, all<T>(MAX_LOG_S0))));
@@ -115,7 +115,7 @@ template <class T> EP_FN void moments(const T (&mode)[DIMENSION], const T (&fact
 }
 
 // The voxel v, or the vector of `count` voxels that starts there.
-template <class T> EP_FN void moments_at(const MomentsTask& task, long v, int count) {
+template <class T> EP_FN void moments_at(const MomentsTask<Element<T>>& task, long v, int count) {
     T mode[DIMENSION], factor[PACKED], out[MOMENTS];
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) mode[k] = load(task.mode + k * task.V + v, count);
     EP_UNROLL for (int k = 0; k < PACKED; ++k) factor[k] = load(task.factor + k * task.V + v, count);

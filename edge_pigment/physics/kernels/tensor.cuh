@@ -10,10 +10,11 @@
 
 namespace EP_NAMESPACE {
 
-// A row of the protocol table (physics/protocol.py): -b r(g), then b² times the 15 monomials of g of degree four.
+// A row of the protocol table (physics/protocol.py): -b r(g), then b² times the 15 monomials of g of degree four, then b²
+// of a trace image, 0 of a direction. A trace image has r = (⅓, ⅓, ⅓, 0, 0, 0), and no monomials.
 constexpr int LINEAR = 6;
 constexpr int QUARTIC = 15;
-constexpr int ROW = LINEAR + QUARTIC;
+constexpr int ROW = LINEAR + QUARTIC + 1;
 
 constexpr float MAX_LOG_S0 = 15.0f;
 constexpr float MAX_SIGNAL = 3.2690174e6f;  // exp(MAX_LOG_S0)
@@ -57,13 +58,13 @@ template <class T> struct Theta2 {
 template <class T> EP_FN Theta2<T> in_bits(const Latent<T>& q) {
     Theta2<T> theta;
     diffusivity(q, theta.D);
-    theta.log2_s0 = q.log_s0 * LOG2_E;
-    EP_UNROLL for (int k = 0; k < LINEAR; ++k) theta.D[k] *= LOG2_E;
+    theta.log2_s0 = q.log_s0 * all<T>(LOG2_E);
+    EP_UNROLL for (int k = 0; k < LINEAR; ++k) theta.D[k] *= all<T>(LOG2_E);
     return theta;
 }
 
 // log₂ of S0 exp(-b gᵀDg)
-template <class T> EP_FN T log2_signal(const Theta2<T>& theta, const float* row) {
+template <class T> EP_FN T log2_signal(const Theta2<T>& theta, const Element<T>* row) {
     const T diagonal = theta.log2_s0 + theta.D[0] * row[0] + theta.D[1] * row[1] + theta.D[2] * row[2];
     return diagonal + (theta.D[3] * row[3] + theta.D[4] * row[4] + theta.D[5] * row[5]);
 }
@@ -71,7 +72,7 @@ template <class T> EP_FN T log2_signal(const Theta2<T>& theta, const float* row)
 // A measurement in units of σ. What is not finite or louder than any signal that the model can make is NaN from here
 // on: unknown.
 template <class T> EP_FN T in_sigma(T y, T inverse_sigma) {
-    return select(magnitude(y) <= MAX_SIGNAL, y * inverse_sigma, as_float(as_int(all<T>(0.0f)) + 0x7fc00000));
+    return select(magnitude(y) <= MAX_SIGNAL, y * inverse_sigma, not_a_number(y));
 }
 
 // A measurement against the model's mean magnitude m = √(S² + σ²) (Gudbjartsson & Patz 1995), in units of σ.
@@ -96,13 +97,13 @@ enum class Second { NONE, FISHER, START, EXACT, POSTERIOR };
 template <class T> struct Products {
     T rss;
     T gradient[DIMENSION];
-    T information[1 + LINEAR + QUARTIC];
+    T information[1 + ROW];
 };
 
 #if !defined(EP_THREAD)
 // sums[k] = Σ_n weight[n] * table[n][k], a row being STRIDE long: K sums at a time, as many as stay in registers.
 template <int K, int STRIDE, class T>
-EP_FN void weighted_sums(int n_rows, const T* weight, const float* table, T* sums) {
+EP_FN void weighted_sums(int n_rows, const T* weight, const Element<T>* table, T* sums) {
     T sum[K] = {};
     for (int n = 0; n < n_rows; ++n) {
         const T w = weight[n];
@@ -113,7 +114,7 @@ EP_FN void weighted_sums(int n_rows, const T* weight, const float* table, T* sum
 #endif
 
 // Adds a measurement to Σ r² and Jᵀr; returns its weight in the second derivatives.
-template <Second SECOND, class T> EP_FN T add_measurement(T y, T S, const float* row, T& rss, T (&gradient)[DIMENSION]) {
+template <Second SECOND, class T> EP_FN T add_measurement(T y, T S, const Element<T>* row, T& rss, T (&gradient)[DIMENSION]) {
     const Misfit<T> fit = misfit(y, S);
     const T r = fit.residual;
     T pulling = r, loss = r * r, weight = fit.slope;
@@ -134,13 +135,13 @@ template <Second SECOND, class T> EP_FN T add_measurement(T y, T S, const float*
 // and hides the operations' latencies only if several measurements are at work at once: there the pass is cut into
 // stages of few operations each, between which `tile` (N) holds what goes on.
 template <Second SECOND, class T, class Measured>
-EP_FN void products(int n_rows, const float* table, const Measured& y, const Latent<T>& q, T* tile, Products<T>& out) {
+EP_FN void products(int n_rows, const Element<T>* table, const Measured& y, const Latent<T>& q, T* tile, Products<T>& out) {
     const Theta2<T> theta = in_bits(q);
     T rss = T{}, gradient[DIMENSION] = {}, total = T{};
 #if defined(EP_THREAD)
     T sums[ROW] = {};
     for (int n = 0; n < n_rows; ++n) {
-        const float* row = table + n * ROW;
+        const Element<T>* row = table + n * ROW;
         const T S = power_of_two(log2_signal(theta, row));
         const T weight = add_measurement<SECOND>(y[n], S, row, rss, gradient);
         total += weight;
@@ -159,7 +160,7 @@ EP_FN void products(int n_rows, const float* table, const Measured& y, const Lat
     }
     if (SECOND != Second::NONE) {
         weighted_sums<11, ROW>(n_rows, tile, table, out.information + 1);
-        weighted_sums<10, ROW>(n_rows, tile, table + 11, out.information + 12);
+        weighted_sums<11, ROW>(n_rows, tile, table + 11, out.information + 12);
     }
 #endif
     out.information[0] = total;
@@ -182,11 +183,12 @@ EP_FN void gradient_in_latent(const Latent<T>& q, const Products<T>& from, T (&g
 template <Second SECOND, class T> EP_FN void information_in_latent(const Latent<T>& q, const Products<T>& from, T (&H)[PACKED]) {
     const T* border = from.information + 1;
     const T* m = border + LINEAR;  // xxxx yyyy zzzz xxxy xxxz xyyy yyyz xzzz yzzz xxyy xxzz yyzz xxyz xyyz xyzz
-    // r(g) r(g)ᵀ, r = (xx, yy, zz, 2xy, 2xz, 2yz)
+    const T trace = m[QUARTIC] * all<T>(THIRD * THIRD);
+    // r(g) r(g)ᵀ, r = (xx, yy, zz, 2xy, 2xz, 2yz), and ⅑ of all products of xx, yy, zz for a trace image
     const T columns[LINEAR][LINEAR] = {
-        {m[0], m[9], m[10], 2.0f * m[3], 2.0f * m[4], 2.0f * m[12]},
-        {m[9], m[1], m[11], 2.0f * m[5], 2.0f * m[13], 2.0f * m[6]},
-        {m[10], m[11], m[2], 2.0f * m[14], 2.0f * m[7], 2.0f * m[8]},
+        {m[0] + trace, m[9] + trace, m[10] + trace, 2.0f * m[3], 2.0f * m[4], 2.0f * m[12]},
+        {m[9] + trace, m[1] + trace, m[11] + trace, 2.0f * m[5], 2.0f * m[13], 2.0f * m[6]},
+        {m[10] + trace, m[11] + trace, m[2] + trace, 2.0f * m[14], 2.0f * m[7], 2.0f * m[8]},
         {2.0f * m[3], 2.0f * m[5], 2.0f * m[14], 4.0f * m[9], 4.0f * m[12], 4.0f * m[13]},
         {2.0f * m[4], 2.0f * m[13], 2.0f * m[7], 4.0f * m[12], 4.0f * m[10], 4.0f * m[14]},
         {2.0f * m[12], 2.0f * m[6], 2.0f * m[8], 4.0f * m[13], 4.0f * m[14], 4.0f * m[11]},
