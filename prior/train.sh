@@ -10,5 +10,5 @@ python=${PYTHON:-python}
 scans=(--only sherbrooke --only prisma01 --only prisma02 --only nottingham --only prisma03_acq-b1k)
 "$python" -m edge_pigment_prior train "$data" --run "$runs/first" "${scans[@]}" --steps 16000 --until 9500 \
     --unknown-md 0.25 --even-floor
-"$python" -m edge_pigment_prior train "$data" --run "$runs/prior" "${scans[@]}" --start "$runs/first" --steps 12500 \
+"$python" -m edge_pigment_prior train "$data" --run "$runs/prior" "${scans[@]}" --start "$runs/first" --steps 9500 \
     --anisotropic 2.7 --unknown-md 0.27

@@ -17,6 +17,8 @@ LEAST_KNOWN = 1e-6
 SD_OF_MD = 0.55
 """sd of MD over the geometric mean of the diagonal elements' sd, as summaries have it: 0.51 to 0.56 with six directions
 and a b=0, 0.62 to 0.64 with 30 and 3 (simulated scans of three heads, SNR 5 to 20)."""
+SHAPE = 2 / 3
+"""Variance that a summary's own prior gives a diagonal element apart from MD: what trace images alone leave of it."""
 LEAST_MD = 0.1
 """µm²/ms; keeps what divides by a prior's MD finite."""
 WELL_MEASURED = 0.09
@@ -42,7 +44,9 @@ def floor(features: Tensor, mean: Tensor, highest: float) -> Tensor:
     own = features[:, VOXEL_CHANNELS : 2 * VOXEL_CHANNELS]
     log_sd = own[:, DIMENSION + 1 : DIMENSION + 4].sum(1) / (3 * SD_SCALE)  # 0 outside the mask, as the next one is
     around = _around(torch.stack([log_sd, own[:, -1]], dim=1))
-    sd = SD_OF_MD * torch.exp(around[:, 0] / around[:, 1].clamp(min=1))
+    variance = torch.exp(2 * around[:, 0] / around[:, 1].clamp(min=1))
+    of_md, rest = SD_OF_MD**2 * variance, variance - SHAPE
+    sd = torch.sqrt(torch.where(rest > 0, torch.minimum(of_md, rest), of_md))
     Q = mean.detach()[:, 1:]  # the mean is not to be learned by what the floor makes of it
     MD = (Q[:, :3].square().sum(1) + 2 * Q[:, 3:].square().sum(1)) / 3
     measured = sd / MD.clamp(min=LEAST_MD)

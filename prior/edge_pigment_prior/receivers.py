@@ -40,10 +40,13 @@ def faulty(scheme: Scheme, rng: np.random.Generator) -> Scheme:
     """The protocol as the gradients play it, or unchanged."""
     if rng.random() >= SCALED:
         return scheme
-    gradient = scheme.bvecs * np.exp(0.5 * SCALE_SD * rng.standard_normal(3))
+    factors = np.exp(0.5 * SCALE_SD * rng.standard_normal(3))
+    gradient = scheme.bvecs * factors
     length = np.linalg.norm(gradient, axis=1)
     unit = gradient / np.maximum(length, 1e-9)[:, None]
-    return replace(scheme, b=scheme.b * length**2, bvecs=unit)
+    # a trace image has no direction, but a third of it from each axis
+    scaled = np.where(length > 0, length**2, np.mean(factors**2))
+    return replace(scheme, b=scheme.b * scaled, bvecs=unit)
 
 
 def sigma_field(mask: NDArray[np.bool_], sigma: float, rng: np.random.Generator) -> Array:

@@ -17,6 +17,8 @@ WEIGHTS = (0.05, 0.05, 0.32, 0.12, 0.14, 0.1, 0.1, 0.1, 0.02)
 """Chances of the numbers of directions: most for what the toolkit is for, enough of the rest to stay universal."""
 BAD = 0.1
 """Chance of directions that nobody spread."""
+TRACE, MOST_TRACE = 0.05, 4
+"""Protocols of trace images alone, and how many there are at most."""
 TWO_SHELLS = 0.1
 B_RANGE = (0.5, 2.5)
 """ms/µm²; half of all protocols have b = 1."""
@@ -27,7 +29,7 @@ SNR_RANGE = (3.0, 50.0)
 
 @dataclass(frozen=True)
 class Scheme:
-    """b (N,) in ms/µm², bvecs (N, 3), sigma (noise sd where the median b=0 signal is 1)."""
+    """b (N,) in ms/µm²; bvecs (N, 3), zero for b=0 and trace images; sigma, where the median b=0 signal is 1."""
 
     b: Float
     bvecs: Float
@@ -80,11 +82,15 @@ def direction_bank(seed: int) -> DirectionBank:
 
 def random_scheme(rng: np.random.Generator, bank: DirectionBank) -> Scheme:
     """A protocol as it might come from any scanner."""
+    sigma = float(1 / np.exp(rng.uniform(*np.log(SNR_RANGE))))
+    if rng.random() < TRACE:
+        images = int(rng.integers(1, MOST_TRACE + 1))
+        b = np.concatenate([np.zeros(rng.integers(1, 3)), rng.uniform(*B_RANGE, images)])
+        return Scheme(b, np.zeros((len(b), 3)), sigma)
     n = int(rng.choice(COUNTS, p=WEIGHTS))
     b0s = 1 + int(rng.integers(0, min(1 + n // 6, MOST_B0)))
     b = np.full(n, 1.0 if rng.random() < 0.5 else rng.uniform(*B_RANGE))
     if n >= 9 and rng.random() < TWO_SHELLS:
         b[::2] *= rng.uniform(0.3, 0.8)
     bvecs = np.concatenate([np.zeros((b0s, 3)), bank.draw(rng, n)])
-    sigma = 1 / np.exp(rng.uniform(*np.log(SNR_RANGE)))
-    return Scheme(np.concatenate([np.zeros(b0s), b]), bvecs, float(sigma))
+    return Scheme(np.concatenate([np.zeros(b0s), b]), bvecs, sigma)
