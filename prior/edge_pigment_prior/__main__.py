@@ -89,18 +89,23 @@ def ablate(
     steps: Annotated[int, typer.Option(help="Optimiser steps of each variant.")] = 800,
     snr: Annotated[float, typer.Option(help="Of the simulated scans that are judged.")] = 10.0,
     only: Annotated[list[str] | None, typer.Option(help="Train only on scans whose name contains this.")] = None,
+    variant: Annotated[list[str] | None, typer.Option(help="Only the variants of these names.")] = None,
     threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
 ) -> None:
     """Train and judge what differs from the shipped prior in one thing each."""
     import torch
 
+    from edge_pigment_prior.ablate import VARIANTS, table
     from edge_pigment_prior.ablate import ablate as ablate_runs
-    from edge_pigment_prior.ablate import table
 
+    chosen = tuple(v for v in VARIANTS if not variant or v.name in variant)
+    if unknown := set(variant or ()) - {v.name for v in chosen}:
+        raise typer.BadParameter(f"no variant {', '.join(unknown)}; there are {', '.join(v.name for v in VARIANTS)}")
     torch.set_num_threads(threads)
     scans = [s for s in find_scans(data) if not only or any(part in s.name for part in only)]
     train_on, judge_by = references(scans, run / "references"), references(find_scans(unseen), run / "unseen")
-    rows = ablate_runs(train_on, judge_by, run, Settings(steps=steps), snr, tell=lambda row: typer.echo(str(row)))
+    settings = Settings(steps=steps)
+    rows = ablate_runs(train_on, judge_by, run, settings, snr, chosen, lambda row: typer.echo(str(row)))
     output.write_text(table(rows))
 
 
