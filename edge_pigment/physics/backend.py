@@ -23,7 +23,10 @@ class Summary(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """mode (7, V); factor (28, V); residual (V,); distance (V,); share (2, V): see `adaptation.Posterior`."""
+    """mode (7, V); factor (28, V); residual (V,); distance (V,); share (2, V): see `adaptation.Posterior`.
+
+    The residual is negative where the trial points did not suffice.
+    """
 
     mode: Array
     factor: Array

@@ -6,10 +6,11 @@ of what pulls at it; a tensor that no measurement holds may be of any size; and 
 tensor is large turns the last digit of its width into FA. Such voxels are computed once more from the beginning, by the
 same kernels in float64 on the CPU (`HostBackend.adapt_in_float64`), whatever computed the others. They are few.
 
-The outcome itself tells which they are; no kernel does anything for it. The thresholds are measured, on 400 000
-simulated voxels of 1 to 30 directions, as they are or spoilt in five ways: of those that stay float32's none was beyond
-0.07 of a bar (latent 1e-4, FA 1e-4, V1 0.1 degrees) with the usual priors and SNR 5 to 30, none beyond 0.3 with priors
-three times as wide or SNR 1.5 to 200. `benchmarks/degenerate.py` judges them by voxels that were not looked at for it.
+The outcome itself tells which they are; the kernel but gives a residual the other sign where its trial points did not
+suffice. The thresholds are measured, on 400 000 simulated voxels of 1 to 30 directions, as they are or spoilt in five
+ways: of those that stay float32's none was beyond 0.07 of a bar (latent 1e-4, FA 1e-4, V1 0.1 degrees) with the usual
+priors and SNR 5 to 30, none beyond 0.3 with priors three times as wide or SNR 1.5 to 200. `benchmarks/degenerate.py`
+judges them by voxels that were not looked at for it.
 """
 
 from collections.abc import Callable
@@ -52,12 +53,13 @@ class Exact(NamedTuple):
 def doubtful(outcome: Outcome) -> Voxels:
     """Numbers of the voxels that float32 may not decide, ascending."""
     FA, MD, MD_sd, V1_sd = (outcome.moments[COLUMNS.index(name)] for name in ("FA", "MD", "MD_sd", "V1_sd"))
-    doubt = (outcome.distance > FAR) | (outcome.residual > LOUD) | (MD > FAST) | (MD_sd > VAGUE * MD)
+    misfit = (outcome.residual < 0) | (outcome.residual > LOUD)
+    doubt = misfit | (outcome.distance > FAR) | (MD > FAST) | (MD_sd > VAGUE * MD)
     return np.flatnonzero(doubt | ((FA > ROUND) & (V1_sd > ASTRAY)))
 
 
 def settled(outcome: Outcome, again: Callable[[Voxels], Exact]) -> Outcome:
-    """The outcome with its doubtful voxels as float64 has them, written into its arrays.
+    """The outcome with its doubtful voxels as float64 has them, written into its arrays; its residual has no sign left.
 
     Args:
         outcome: of float32.
@@ -68,4 +70,5 @@ def settled(outcome: Outcome, again: Callable[[Voxels], Exact]) -> Outcome:
         found = again(voxels)
         for name in ("mode", "residual", "distance", "share", "moments"):
             getattr(outcome, name)[..., voxels] = getattr(found, name)
+        np.abs(outcome.residual, out=outcome.residual)
     return outcome._replace(exact=voxels)

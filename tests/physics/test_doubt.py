@@ -74,6 +74,18 @@ def test_what_is_not_doubted_is_float32s(backend: HostBackend):
         np.testing.assert_array_equal(one[..., kept], other[..., kept])
 
 
+def test_what_has_not_converged_is_doubted(backend: HostBackend):
+    c = case(503, *SIX)
+    p = backend.adapt(*c.measured(), *c.prior(), iterations=3)
+    late = p.residual < 0
+    assert 0 < late.sum() < 503
+    whole = backend.adapt(*c.measured(), *c.prior())
+    assert (whole.residual > 0).all()
+    assert np.abs(p.mode - whole.mode)[:, ~late].max() < 1e-5
+    outcome = Outcome(p.mode, p.residual, p.distance, p.share, backend.moments(p.mode, p.factor))
+    assert set(np.flatnonzero(late)) <= set(doubtful(outcome))
+
+
 def test_few_voxels_of_simulated_tissue_are_doubted(backend: HostBackend):
     for voxels_of in (SIX, protocol(3, (1.0, 30))):
         with backend.hold(*(c := case(5000, *voxels_of)).measured()) as scan:

@@ -155,9 +155,10 @@ EP_FN void traces_of_inverse(T (&H)[PACKED], T w, const T (&first_column)[DIMENS
         }
 }
 
-// Starts from the prior's mean; `at` becomes the state at the mode, with the measurements' information about z.
+// Starts from the prior's mean; `at` becomes the state at the mode, with the measurements' information about z. Returns 1
+// or, where the trial points did not suffice, -1.
 template <class T, class Measured>
-EP_FN void adapt(int n_rows, const Element<T>* table, const Measured& y, T log_sigma, const Prior<T>& prior, Element<T> nu,
+EP_FN T adapt(int n_rows, const Element<T>* table, const Measured& y, T log_sigma, const Prior<T>& prior, Element<T> nu,
                  int iterations, T* tile, State<T>& at) {
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) at.zeta[k] = T{};
     const T unit = all<T>(nu + DIMENSION);  // w = 1
@@ -191,6 +192,7 @@ EP_FN void adapt(int n_rows, const Element<T>* table, const Measured& y, T log_s
         at.w = select(better, trial.w, at.w);
     }
     evaluate<Second::POSTERIOR, false>(n_rows, table, y, log_sigma, prior, nu, scale, tile, at);
+    return select(done, all<T>(1.0f), all<T>(-1.0f));
 }
 
 // The factor of the posterior precision about z, and the share: the traces of H⁻¹A and of its square, A = H - wΛ being
@@ -252,14 +254,14 @@ EP_FN void adapt_at(const AdaptTask<Element<T>>& task, const Element<T>* table, 
     EP_UNROLL for (int k = 0; k < PACKED; ++k) mark += prior.L[k] - prior.L[k];
     prepare(prior);
     State<T> at;
-    adapt(task.N, table, y, log_sigma, prior, task.nu, task.iterations, tile, at);
+    const T reached = adapt(task.N, table, y, log_sigma, prior, task.nu, task.iterations, tile, at);
     T mode[DIMENSION], factor[PACKED], share[2], known = T{};
     latent_of(prior, at.zeta, mode);
     posterior(at, prior, factor, share);
     for (int n = 0; n < task.N; ++n) known += select(y[n] == y[n], all<T>(1.0f), T{});
     EP_UNROLL for (int k = 0; k < DIMENSION; ++k) store(task.mode + k * V + v, mode[k], count);
     EP_UNROLL for (int k = 0; k < PACKED; ++k) store(task.posterior_factor + k * V + v, factor[k], count);
-    store(task.residual + v, square_root(at.rss / maximum(known, all<T>(1.0f))) + mark, count);
+    store(task.residual + v, reached * square_root(at.rss / maximum(known, all<T>(1.0f))) + mark, count);
     store(task.distance + v, at.distance, count);
     EP_UNROLL for (int k = 0; k < 2; ++k) store(task.share + k * V + v, share[k], count);
 }

@@ -15,7 +15,7 @@ template <class Number> struct AdaptTask {
     int N, iterations;
     Number nu;
     const Number *table, *y, *sigma, *mean, *factor;
-    Number *mode, *posterior_factor, *residual, *distance, *share;
+    Number *mode, *posterior_factor, *residual, *distance, *share;  // residual: negative where not converged
 };
 
 template <class Number> struct MomentsTask {
