@@ -36,6 +36,7 @@ def train(
     until: Annotated[int | None, typer.Option(help="Step to stop at before the end; the schedule stays.")] = None,
     start: Annotated[Path | None, typer.Option(help="Run whose weights to start from.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Use only scans whose name contains this.")] = None,
+    join: Annotated[bool, typer.Option("--join", help="Join series of one head that agree.")] = DEFAULT.join,
     device: Annotated[str, typer.Option(help="Of torch: cpu, cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Of torch on the CPU.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes that make patches.")] = 1,
@@ -45,6 +46,7 @@ def train(
 
     import torch
 
+    from edge_pigment_prior.repeats import joined_references
     from edge_pigment_prior.train import CHECKPOINT
     from edge_pigment_prior.train import train as train_run
 
@@ -52,7 +54,8 @@ def train(
     scans = [s for s in find_scans(data) if not only or any(part in s.name for part in only)]
     if not scans:
         raise typer.BadParameter(f"no sub-*/**/dwi/*_dwi.nii.gz in {data}")
-    fitted = references(scans, run / "references")
+    cache = run / "references"
+    fitted = joined_references(scans, cache, typer.echo) if join else references(scans, cache)
     for reference in fitted:
         typer.echo(f"{reference.name}: {int(reference.mask.sum())} voxels, SNR {1 / reference.sigma:.1f}")
     checkpoint = start / CHECKPOINT if start else None
@@ -76,6 +79,7 @@ def train(
         muon=muon,
         bf16=bf16,
         start=digest,
+        join=join,
     )
     train_run(fitted, run, settings, device, workers, start=checkpoint, until=until)
 

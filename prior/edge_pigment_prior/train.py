@@ -32,6 +32,8 @@ LOG_EVERY = 20
 CHECKPOINT_EVERY = 100
 WARM_UP = 100
 CLIP = 5.0
+OLDER = {"changes": False, "anisotropic": 0.0, "bf16": False, "muon": False, "even_floor": True, "join": False}
+"""Settings of runs from before there were any of these."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Settings:
     """Convolutions in bfloat16, sums and loss in float32: twice as fast on CPUs and GPUs that have it."""
     start: str = ""
     """SHA-256 of the checkpoint that the run started from; empty for random weights."""
+    join: bool = False
+    """Series of one head joined into one reference; see `repeats`."""
 
 
 class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
@@ -171,7 +175,7 @@ def train(
     step = 0
     if (run / CHECKPOINT).exists():
         state = torch.load(run / CHECKPOINT, map_location=device, weights_only=True)
-        if state["settings"] != asdict(settings):
+        if Settings(**(OLDER | state["settings"])) != settings:
             raise ValueError(f"{run} was started with other settings: {state['settings']}; name another folder")
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
@@ -246,14 +250,7 @@ def _save(
 def load_network(checkpoint: Path) -> tuple[ContextPrior, Settings, int]:
     """The averaged network of a checkpoint, the run's settings and its step."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    older = {
-        "changes": False,
-        "anisotropic": 0.0,
-        "bf16": False,
-        "muon": False,
-        "even_floor": True,
-    }  # runs from before there were any of these
-    settings = Settings(**(older | state["settings"]))
+    settings = Settings(**(OLDER | state["settings"]))
     model = ContextPrior(**shape_of(settings))
     model.load_state_dict(state["average"])
     return model.eval(), settings, int(state["step"])
