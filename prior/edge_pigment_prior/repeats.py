@@ -278,7 +278,7 @@ def _agreeing(
         shown = series.seen.sum() / mask.sum()
         agrees = series.agreement >= AGREEMENT and shown >= LEAST_COMMON
         verdict = "joined to" if agrees else "left out, does not agree with"
-        tell(f"{other}: {verdict} {name}; anisotropy correlates by {series.agreement:.3f} in the {shown:.0%} that both show")
+        tell(f"{other}: {verdict} {name}; tensors correlate by {series.agreement:.3f} in the {shown:.0%} that both show")
         if agrees:
             group.append(series)
     return group
