@@ -5,6 +5,10 @@ Every series is registered to the first (rigid, mutual information of the mean d
 interpolated once, linearly, onto the first's grid, its directions are turned along, its level is set to the first's,
 and one tensor is fitted to all volumes. A series that does not agree with the first is left out; those left out are
 tried among themselves, so that one head may have two references, e.g. one for each phase-encoding axis.
+
+Linear interpolation blurs: of five series with little noise (3 mm, SNR 74) the FA of white matter fell from 0.53 to
+0.47, and the first series foretold volumes left out of it better alone than joined (error 0.020 against 0.023). Of two
+with more noise (2.7 mm, SNR 41) the joined reference foretold them better (0.030 against 0.034). So joining is off by default.
 """
 
 import json
@@ -34,8 +38,8 @@ Comput. Vis. Image Underst. 77:211)."""
 MARGIN = 4
 """Voxels around the brain that the registration sees; beyond there is nothing to align."""
 AGREEMENT = 0.7
-"""Least `agreement_of`, over the brain, between a series and the first, both fitted alone. Measured: 0.82-0.92
-between series of one phase-encoding axis, 0.49-0.50 between two axes (uncorrected EPI at 3 T, 20 directions)."""
+"""Least `agreement_of`, over the brain, between a series and the first, both fitted alone. FA alone correlates
+by 0.82-0.92 between series of one phase-encoding axis, by 0.49-0.50 between two (uncorrected EPI at 3 T)."""
 LARGEST_STEP = 1.25
 """Largest ratio of voxel edges. Finer voxels interpolated at coarser points are smaller samples of
 tissue, not the same."""
@@ -211,6 +215,7 @@ def fit_joined(series: Sequence[Series], name: str, backend: Backend) -> Referen
     Its sd is measured: what the series, each fitted alone, differ by in the median voxel, over the root of their
     number. That counts noise, and also what is left of movement, distortion and interpolation; the fit's own
     error would count noise alone, and too little of that, since interpolation averages neighbours' noise.
+    It does not count the blur that all interpolated series share.
     """
     common: Mask = np.all([s.seen for s in series], axis=0)
     signal = np.concatenate([s.acquisition.signal for s in series], axis=3)
@@ -278,7 +283,7 @@ def _agreeing(
         shown = series.seen.sum() / mask.sum()
         agrees = series.agreement >= AGREEMENT and shown >= LEAST_COMMON
         verdict = "joined to" if agrees else "left out, does not agree with"
-        tell(f"{other}: {verdict} {name}; tensors correlate by {series.agreement:.3f} in the {shown:.0%} that both show")
+        tell(f"{other}: {verdict} {name}; tensors correlate by {series.agreement:.3f} in {shown:.0%} of the brain")
         if agrees:
             group.append(series)
     return group
