@@ -179,7 +179,9 @@ def train(
             raise ValueError(f"{run} was started with other settings: {state['settings']}; name another folder")
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
-        for optimiser, saved in zip(together, state["optimisers"], strict=True):
+        # one alone, of another name, in runs from before Muon
+        states = state["optimisers"] if "optimisers" in state else [state["optimiser"]]
+        for optimiser, saved in zip(together, states, strict=True):
             optimiser.load_state_dict(saved)
         step = state["step"]
     recent: list[float] = []

@@ -1,6 +1,7 @@
 """Training: reproducible, resumable after a kill, and never gone on with under other settings."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -41,6 +42,25 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, monkeypatch):
     losses = [[json.loads(line)["loss"] for line in (tmp_path / r / LOG).open()] for r in ("whole", "killed")]
     assert losses[0] == losses[1]
     assert len(losses[0]) == SETTINGS.steps
+
+
+@pytest.mark.parametrize("missing", [{"join"}, set(training.OLDER)], ids=["join", "all"])
+def test_a_run_from_before_a_setting_goes_on(tmp_path, missing):
+    settings = replace(SETTINGS, **training.OLDER)
+    references = [striped([3, -2, 1.5])]
+    train(references, tmp_path / "whole", settings, workers=0, progress=False)
+    train(references, tmp_path / "older", settings, workers=0, progress=False, until=2)
+    path = tmp_path / "older" / CHECKPOINT
+    state = torch.load(path, weights_only=True)
+    state["settings"] = {k: v for k, v in state["settings"].items() if k not in missing}
+    if "muon" in missing:
+        (state["optimiser"],) = state.pop("optimisers")
+    torch.save(state, path)
+    with pytest.raises(ValueError, match="other settings"):
+        train(references, tmp_path / "older", replace(settings, join=True), workers=0, progress=False)
+    train(references, tmp_path / "older", settings, workers=0, progress=False)
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(tmp_path / "older")[name]), name
 
 
 def test_other_settings_need_another_folder(tmp_path):
