@@ -78,9 +78,9 @@ def test_directions_are_turned_from_any_grid_and_pose_into_the_firsts():
     in_source = table.bvecs @ (moved[:3, :3].T @ source[:3, :3] / HEAD.voxel).T  # in the head's frame
     found = repeats.turn(table, source, moved, target).bvecs @ (target[:3, :3] / HEAD.voxel).T
     np.testing.assert_allclose(found, in_source, atol=1e-12)
-    np.testing.assert_allclose(
-        quadratic_form(found) @ from_matrix(D[None])[0], np.einsum("ni,ij,nj->n", in_source, D, in_source), atol=1e-12
-    )
+    weighted = B > 0  # elsewhere no direction: a trace image's row
+    forms = quadratic_form(found[weighted]) @ from_matrix(D[None])[0]
+    np.testing.assert_allclose(forms, np.einsum("ni,ij,nj->n", in_source, D, in_source)[weighted], atol=1e-12)
     assert to_matrix(from_matrix(D[None]))[0] == pytest.approx(D)
 
 
@@ -104,6 +104,42 @@ def test_joined_is_nearer_the_truth_than_one_series_and_what_disagrees_is_left_o
     error = [np.median(np.abs(r.theta[1:, mask] - truth)) for r in (joined.reference, alone)]
     assert error[0] < 0.85 * error[1]
     assert joined.reference.sd > 0.5 * np.median(np.abs(joined.reference.theta[1:4, mask] - truth[:3])) * 1.48
+
+
+def test_cubic_splines_keep_what_linear_interpolation_blurs(monkeypatch):
+    affine = grid()
+    half = np.eye(4)
+    half[:3, 3] = HEAD.voxel / 2
+    at = np.indices(HEAD.brain.shape)
+    # waves of eight voxels: half a voxel off, linear interpolation keeps cos(pi / 8) = 0.92 of one along each axis
+    wave = [2 + np.prod([np.cos(np.pi / 4 * (x + off)) for x in at], axis=0) for off in (0, 0.5)]
+    moving = Acquisition(np.repeat(wave[0][..., None], len(B), axis=3).astype(np.float32), FIRST[1].gradients, affine)
+    inner = (slice(7, -7),) * 3  # splines remember the image's edge
+
+    def error(order):
+        monkeypatch.setattr(repeats, "SPLINE", order)
+        there, inside = repeats.interpolate(moving, half, moving)
+        assert inside[inner].all()
+        return np.abs(there.signal[inner][..., 0] - wave[1][inner]).max()
+
+    kept = np.cos(np.pi / 8) ** 3  # also the wave's height half a voxel off its crest
+    assert error(1) == pytest.approx((1 - kept) * kept, rel=0.01)
+    assert error(3) < error(1) / 20
+
+
+def test_a_few_absurd_tensors_do_not_decide_whether_series_agree():
+    rng = np.random.default_rng(6)
+    directions = rng.normal(size=(400, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    D = from_matrix(0.4 * np.eye(3) + directions[:, :, None] * directions[:, None]).T
+    spoilt = D.copy()
+    spoilt[:, :4] = 20 * spoilt[:, 4:8]
+    assert repeats.agreement_of(D, D) == pytest.approx(1)
+    assert repeats.agreement_of(D, spoilt) > 0.95
+    mirrored = D * np.array([1, 1, 1, -1, -1, 1])[:, None]
+    assert repeats.agreement_of(D, mirrored) < repeats.AGREEMENT
+    D[:, :4] = 0  # not fitted
+    assert repeats.agreement_of(D, spoilt) > 0.95
 
 
 def test_series_of_other_voxels_or_few_slices_are_not_joined():
