@@ -248,8 +248,8 @@ TRACE_IMAGES = (
 )
 TRACE_ONLY = (
     "No direction was measured: S0 and MD come from the scan. FA, AD, RD, the tensor and V1 are the prior's guess from "
-    "MD and the surroundings: do not read them. FA of white matter comes out far too low, V1 is no better than chance, "
-    "and their deviations are too small."
+    "MD and the surroundings: do not read them. FA of white matter comes out too low, V1 is off by 30 degrees and "
+    "more, and their deviations are too small."
 )
 DIRECTIONS_UNEVEN = (
     "The directions are unevenly spread (condition number {condition:.0f}): one part of the tensor is hardly measured."
