@@ -24,7 +24,7 @@ from edge_pigment.physics.moments import COLUMNS
 from edge_pigment.physics.tensor import Float
 
 FAR: Final = 40.0
-"""δ² of a mode that is far from its prior, as 0.1 to 0.4 % of a healthy scan's are; nearly all misses are beyond 80."""
+"""δ² of a mode that is far from its prior, as 0.1 to 0.9 % of a healthy scan's are; nearly all misses are beyond 80."""
 LOUD: Final = 5.0
 """Root mean square misfit, in σ, of a spike among few measurements, which leaves log S0 to rounding."""
 FAST: Final = 5.0

@@ -96,7 +96,7 @@ def test_few_voxels_of_simulated_tissue_are_doubted(backend: HostBackend):
 def test_few_voxels_of_a_healthy_scan_are_doubted(shared_data: Path, subject):
     c, nu = real_voxels(shared_data, subject, every=1)
     with HostBackend(2).hold(*c.measured()) as scan:
-        assert len(scan.adapt(*c.prior()[:2], nu).exact) < 0.006 * len(c.y)
+        assert len(scan.adapt(*c.prior()[:2], nu).exact) < 0.012 * len(c.y)
 
 
 def test_float64_depends_neither_on_neighbours_nor_on_threads():
