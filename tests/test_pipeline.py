@@ -9,6 +9,7 @@ from edge_pigment import pipeline
 from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.errors import DeviceError, InputError
 from edge_pigment.gradients import GradientTable
+from edge_pigment.outputs.write import _shown
 from edge_pigment.phantom import make_phantom
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.moments import fractional_anisotropy
@@ -75,6 +76,8 @@ def test_a_trace_image_gives_md_and_the_run_says_what_it_does_not_give():
     ADC = np.log(S[:, 0] / S[:, 1])
     assert np.abs(MD - truth).mean() < np.abs(ADC - truth).mean()
     assert 0.85 < np.mean(np.abs(MD - truth) < 1.645 * sd) < 0.99
+    assert set(_shown(result)) >= {"MD", "MD_sd", "S0"}
+    assert not set(_shown(result)) & {"FA", "V1"}
 
 
 def test_the_result_does_not_depend_on_the_thread_count(acquisition, result):

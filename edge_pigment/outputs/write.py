@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment import __version__
+from edge_pigment import errors as texts
 from edge_pigment.outputs.bids import (
     BIDS_VERSION,
     BIDSIGNORE,
@@ -33,6 +34,8 @@ from edge_pigment.outputs.staging import DESCRIPTION, GENERATOR
 if TYPE_CHECKING:
     from edge_pigment.pipeline import Result
 
+DIRECTIONAL = ("V1", "V1_sd", "FA", "FA_sd", "AD", "AD_sd", "RD", "RD_sd", "tensor")
+"""Maps that no measurement tells anything of where none has a direction."""
 _PNG_LEVEL = 3  # a tenth larger than the default, in half the time
 
 
@@ -89,14 +92,16 @@ def write_scan(
     took = {**(seconds or {}), **result.provenance.get("Seconds", {})}
     told = {**result.provenance, "Seconds": took}
 
+    shown = _shown(result)
+
     def report() -> None:
         written["report"] = name.path(REPORT)
-        page = draw_report(result.maps, result.mask, result.affine, title, told, result.warnings)
+        page = draw_report(shown, result.mask, result.affine, title, told, result.warnings)
         (dataset / written["report"]).write_text(page, "utf-8")
 
     def sheet() -> None:
         written["sheet"] = name.path(SHEET)
-        picture = draw_sheet(result.maps, result.mask, result.affine, title, result.provenance, result.warnings)
+        picture = draw_sheet(shown, result.mask, result.affine, title, result.provenance, result.warnings)
         picture.save(dataset / written["sheet"], compress_level=_PNG_LEVEL)
 
     largest_first = sorted(result.maps, key=lambda key: -result.maps[key].size)
@@ -107,6 +112,13 @@ def write_scan(
     provenance = {**result.provenance, "Seconds": took, **sources, "Warnings": list(result.warnings)}
     write_json(dataset / written["provenance"], provenance)
     return Written({key: written[key] for key in (*result.maps, "mask", "sheet", "report", "provenance")}, provenance)
+
+
+def _shown(result: "Result") -> dict[str, NDArray[Any]]:
+    """The maps that pictures show: all that were measured at all. A guess would look as good as the rest."""
+    if texts.TRACE_ONLY not in result.warnings:
+        return dict(result.maps)
+    return {key: image for key, image in result.maps.items() if key not in DIRECTIONAL}
 
 
 def write_dataset_files(dataset: Path, name: ScanName, target: Path) -> None:
