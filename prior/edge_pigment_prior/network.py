@@ -102,8 +102,9 @@ class ContextPrior(nn.Module):
         factor = out[:, DIMENSION:]
         factor = torch.where(self.is_diagonal, torch.exp(torch.clamp(factor, *LOG_DIAGONAL)), factor)
         if self.unknown_md:
-            highest = torch.full_like(mean[:, 0], self.unknown_md)
-            factor = loosen(mean, factor, highest if self.even_floor else floor(features, mean, self.unknown_md))
+            highest = self.unknown_md
+            sd = torch.full_like(mean[:, 0], highest) if self.even_floor else floor(features, mean, highest)
+            factor = loosen(mean, factor, sd)
         return mean, factor
 
     def macs(self) -> int:

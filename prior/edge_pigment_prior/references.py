@@ -68,6 +68,11 @@ class Reference:
             return cls(str(f["name"]), theta, f["mask"], (x, y, z), float(f["sigma"]), float(f["sd"]))
 
 
+def find_brain(acquisition: Acquisition) -> NDArray[np.bool_]:
+    """The brain of a scan, (X, Y, Z)."""
+    return brain_mask(acquisition.mean_b0, acquisition.mean_dwi, acquisition.voxel_size).mask
+
+
 def unaided(y: Array, b: Array, bvecs: Array, sigma: Array, backend: Backend) -> tuple[Summary, Posterior]:
     """Summary and posterior of measurements that no context prior helps; arguments as of `Backend.summarise`."""
     summary = backend.summarise(y, b, bvecs, sigma)
@@ -98,7 +103,7 @@ def fit_reference(
         acquisition = acquisition.subset(low)
     backend = backend or HostBackend(None)
     if mask is None:
-        mask = brain_mask(acquisition.mean_b0, acquisition.mean_dwi, acquisition.voxel_size).mask
+        mask = find_brain(acquisition)
     m = gather(acquisition, mask, SIGMA_GUESS)  # only the signal and the table are used; σ is found below
     y, b, g, in_brain = m.y, m.b, m.bvecs, m.mask
     sigma = SIGMA_GUESS

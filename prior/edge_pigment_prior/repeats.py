@@ -30,11 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition, read_acquisition
-from edge_pigment.brainmask import SLAB_SLICES, brain_mask
+from edge_pigment.brainmask import SLAB_SLICES
 from edge_pigment.gradients import GradientTable
 from edge_pigment.physics.backend import Array, Backend
 from edge_pigment.physics.host import HostBackend
-from edge_pigment_prior.references import Reference, fit_reference, references
+from edge_pigment.prior.context import bounding_box
+from edge_pigment_prior.references import Reference, find_brain, fit_reference, references
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -103,11 +104,6 @@ def turn(gradients: GradientTable, source: Float, transform: Float, target: Floa
     return GradientTable(gradients.bvals, gradients.bvecs @ to_target.T)
 
 
-def find_brain(acquisition: Acquisition) -> Mask:
-    """The brain of a scan, (X, Y, Z)."""
-    return brain_mask(acquisition.mean_b0, acquisition.mean_dwi, acquisition.voxel_size).mask
-
-
 def register(fixed: Acquisition, moving: Acquisition) -> Float:
     """Rigid registration of two series of one head.
 
@@ -150,12 +146,9 @@ def register(fixed: Acquisition, moving: Acquisition) -> Float:
 def _around_brain(acquisition: Acquisition) -> tuple[Float, Float, Mask]:
     """Mean diffusion-weighted image, affine and mask of the box around the brain."""
     mask = find_brain(acquisition)
-    inside = np.argwhere(mask)
-    low = np.maximum(inside.min(0) - MARGIN, 0)
-    high = np.minimum(inside.max(0) + MARGIN + 1, mask.shape)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    box = tuple(slice(max(part.start - MARGIN, 0), part.stop + MARGIN) for part in bounding_box(mask))
     shift = np.eye(4)
-    shift[:3, 3] = low
+    shift[:3, 3] = [part.start for part in box]
     return acquisition.mean_dwi[box].astype(np.float64), acquisition.affine @ shift, mask[box]
 
 
