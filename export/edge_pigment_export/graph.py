@@ -12,29 +12,33 @@ from onnx import helper, numpy_helper
 from edge_pigment.prior.context import INPUT, OUTPUTS
 from edge_pigment.prior.features import CHANNELS
 from edge_pigment_export.flavours import name_layers
-from edge_pigment_prior.network import ContextPrior, MaskedConvolution
+from edge_pigment_prior.network import ContextPrior, EachSlice, MaskedConvolution
 
 OPSET = 18
 BLOCK = 16
 """Channels that AVX-512 convolves at a time; AVX2 takes 8."""
 
 
-def fold_mask(model: ContextPrior) -> ContextPrior:
-    """The same network with plain convolutions: the masked taps are zeros in the weights."""
+def fold(model: ContextPrior) -> ContextPrior:
+    """The same network with plain convolutions: masked taps, and those between slices, are zeros in the weights."""
     model = copy.deepcopy(model)
-    for branch in (model.near, model.far):
-        masked = branch[0]
-        assert isinstance(masked, MaskedConvolution)
-        plain = torch.nn.Conv2d(
-            masked.in_channels, masked.out_channels, masked.kernel_size[0], padding=masked.kernel_size[0] // 2
-        )
-        with torch.no_grad():
-            plain.weight.copy_(masked.weight * masked.tap)
-            assert masked.bias is not None
-            assert plain.bias is not None
-            plain.bias.copy_(masked.bias)
-        branch[0] = plain
+    for parent in list(model.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, MaskedConvolution):
+                setattr(parent, name, _plain(layer, layer.weight * layer.tap, layer.bias))
+            elif isinstance(layer, EachSlice):
+                setattr(parent, name, _plain(layer, layer.dense(), layer.dense_bias()))
     return model.eval()
+
+
+def _plain(layer: torch.nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.nn.Conv2d:
+    many, few, kernel = weight.shape[:3]
+    plain = torch.nn.Conv2d(few, many, kernel, padding=layer.padding, bias=bias is not None)
+    with torch.no_grad():
+        plain.weight.copy_(weight)
+        if plain.bias is not None and bias is not None:
+            plain.bias.copy_(bias)
+    return plain
 
 
 def align_channels(proto: onnx.ModelProto) -> None:
@@ -71,7 +75,7 @@ def to_onnx(model: ContextPrior) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         torch.onnx.export(
-            fold_mask(model),
+            fold(model),
             (example,),
             path,
             input_names=[INPUT],

@@ -8,6 +8,9 @@ with convolutions whose dilation exceeds the mask's reach, so that no path leads
 - 5x5, centre masked (offsets -2..2), then dilation 3: an offset of the first is a multiple of 3 only if it is 0.
 
 The neighbouring slices are other voxels, so their centres are not masked.
+
+Before and between the convolutions, products: a neighbour's tensor is worth what its uncertainty and its likeness to
+the others leave of it, and a sum of ReLUs learns to weigh one channel by another slowly, if at all.
 """
 
 import torch
@@ -16,29 +19,62 @@ from torch.nn import functional
 
 from edge_pigment.physics.adaptation import DIAGONAL, PACKED
 from edge_pigment.physics.tensor import DIMENSION
-from edge_pigment.prior.features import CHANNELS, VOXEL_CHANNELS
+from edge_pigment.prior.features import SLICES, VOXEL_CHANNELS
 from edge_pigment_prior.loosening import floor, loosen
 
 MEAN_OFFSET = (0.0, 0.9, 0.9, 0.9, 0.0, 0.0, 0.0)
 """The latent of S0 = 1 and D = 0.81 µm²/ms: what the heads' zero output means."""
+EMBEDDED, HIDDEN = 16, 32
+"""Channels of a voxel's embedding, and of the layer before its gate; three times 16 are whole blocks of a CPU's."""
 LOG_DIAGONAL = (-2.0, 6.0)
 """Range of the log diagonal of the precision factor: prior sd between about 7 and 0.002."""
 
 
 class MaskedConvolution(nn.Conv2d):
-    """A convolution blind to the centre voxel of the middle slice's channels."""
+    """A convolution blind to the centre voxel of the middle slice's channels; `channels` of each slice."""
 
     tap: Tensor
 
-    def __init__(self, out_channels: int, kernel_size: int) -> None:
-        super().__init__(CHANNELS, out_channels, kernel_size, padding=kernel_size // 2)
+    def __init__(self, channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(SLICES * channels, out_channels, kernel_size, padding=kernel_size // 2)
         tap = torch.ones_like(self.weight)
-        tap[:, VOXEL_CHANNELS : 2 * VOXEL_CHANNELS, kernel_size // 2, kernel_size // 2] = 0
+        tap[:, channels : 2 * channels, kernel_size // 2, kernel_size // 2] = 0
         self.register_buffer("tap", tap, persistent=False)
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, 45, H, W) -> (B, out, H, W)."""
+        """(B, 3 channels, H, W) -> (B, out, H, W)."""
         return functional.conv2d(input, self.weight * self.tap, self.bias, padding=self.padding)
+
+
+class EachSlice(nn.Conv2d):
+    """A 1x1 convolution that does the same to each of the slices, whose channels lie one after the other."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, 3 in, H, W) -> (B, 3 out, H, W)."""
+        return functional.conv2d(input, self.dense(), self.dense_bias())
+
+    def dense(self) -> Tensor:
+        """(3 out, 3 in, 1, 1), zero between slices: faster than a grouped convolution on a CPU."""
+        return torch.block_diag(*[self.weight[:, :, 0, 0]] * SLICES)[:, :, None, None]
+
+    def dense_bias(self) -> Tensor | None:
+        """(3 out,)."""
+        return None if self.bias is None else self.bias.repeat(SLICES)
+
+
+class Embedding(nn.Module):
+    """What is worth knowing of each voxel by itself: values, each times a gate of 0 to 1."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        # without a bias, so that voxels outside the mask stay 0
+        self.value = EachSlice(VOXEL_CHANNELS, channels, 1, bias=False)
+        self.hidden = EachSlice(VOXEL_CHANNELS, hidden, 1)
+        self.gate = EachSlice(hidden, channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, 45, H, W) -> (B, 3 channels, H, W)."""
+        return self.value(features) * torch.sigmoid(self.gate(functional.relu(self.hidden(features))))
 
 
 class Residual(nn.Module):
@@ -53,22 +89,46 @@ class Residual(nn.Module):
         return x + self.convolution(functional.relu(x))
 
 
+class Gated(nn.Module):
+    """x + a 1x1 convolution of a dilated 3x3 one's values times a gate (Dauphin et al. 2017, ICML, arXiv:1612.08083)."""
+
+    def __init__(self, width: int, dilation: int, values: int) -> None:
+        super().__init__()
+        self.value = nn.Conv2d(width, values, 3, padding=dilation, dilation=dilation)
+        self.gate = nn.Conv2d(width, values, 3, padding=dilation, dilation=dilation)
+        self.out = nn.Conv2d(values, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, H, W), unchanged in shape."""
+        open_part = functional.relu(x)
+        return x + self.out(self.value(open_part) * torch.sigmoid(self.gate(open_part)))
+
+
 class ContextPrior(nn.Module):
     """Features of a neighbourhood -> Gaussian over the latent of the voxel in its middle.
 
+    gates: products in each block of the near branch, half as many in the far one's; 0 for ReLUs alone.
     unknown_md: sd of log MD that no surroundings tell, see `loosening.floor`; 0 leaves that to what was learned.
     even_floor: whether that holds however well MD is measured.
     """
 
     def __init__(
-        self, width: int = 48, wide_width: int = 32, depth: int = 4, head: int = 96, unknown_md: float = 0.0,
-        even_floor: bool = False,
+        self, width: int = 48, wide_width: int = 32, depth: int = 3, head: int = 96, gates: int = 32,
+        unknown_md: float = 0.0, even_floor: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.unknown_md, self.even_floor = unknown_md, even_floor
-        self.shape = {"width": width, "wide_width": wide_width, "depth": depth, "head": head}
-        self.near = nn.Sequential(MaskedConvolution(width, 3), *(Residual(width, 2) for _ in range(depth)))
-        self.far = nn.Sequential(MaskedConvolution(wide_width, 5), *(Residual(wide_width, 3) for _ in range(2)))
+        self.shape = {"width": width, "wide_width": wide_width, "depth": depth, "head": head, "gates": gates}
+        self.embedding = Embedding(EMBEDDED, HIDDEN) if gates else nn.Identity()
+        channels = EMBEDDED if gates else VOXEL_CHANNELS
+
+        def branch(width: int, kernel: int, blocks: int, values: int) -> nn.Sequential:
+            dilation = kernel // 2 + 1
+            rest = (Gated(width, dilation, values) if gates else Residual(width, dilation) for _ in range(blocks))
+            return nn.Sequential(MaskedConvolution(channels, width, kernel), *rest)
+
+        self.near = branch(width, 3, depth, gates)
+        self.far = branch(wide_width, 5, 2, gates // 2)
         self.head = nn.Sequential(
             nn.ReLU(),
             nn.Conv2d(width + wide_width, head, 1),
@@ -95,7 +155,8 @@ class ContextPrior(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 45, H, W) -> mean μ (B, 7, H, W) and packed lower precision factor L (B, 28, H, W), Λ = L Lᵀ."""
-        out = self.head(torch.cat([self.near(features), self.far(features)], dim=1))
+        embedded = self.embedding(features)
+        out = self.head(torch.cat([self.near(embedded), self.far(embedded)], dim=1))
         if out.dtype != torch.float32:  # bfloat16 in training; the exponential below needs its digits
             out = out.float()
         mean = self.offset + out[:, :DIMENSION]
@@ -108,8 +169,9 @@ class ContextPrior(nn.Module):
         return mean, factor
 
     def macs(self) -> int:
-        """Multiply-adds per voxel."""
-        return sum(m.weight.numel() for m in self.modules() if isinstance(m, nn.Conv2d))
+        """Multiply-adds per voxel, those with the zeros between slices and in the masked taps among them."""
+        layers = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
+        return sum(m.weight.numel() * (SLICES**2 if isinstance(m, EachSlice) else 1) for m in layers)
 
 
 def student_nll(mean: Tensor, factor: Tensor, z: Tensor, nu: float) -> Tensor:

@@ -14,7 +14,7 @@ from edge_pigment_prior.changes import smooth_field
 from edge_pigment_prior.schemes import Scheme
 
 MANY_COILS = 0.1
-COILS = (2, 17)
+COILS = (2, 33)
 """Combined by the root of the sum of squares: non-central χ."""
 UNEVEN = 0.3
 UNEVEN_SD = 0.25

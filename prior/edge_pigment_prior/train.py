@@ -32,7 +32,17 @@ LOG_EVERY = 20
 CHECKPOINT_EVERY = 100
 WARM_UP = 100
 CLIP = 5.0
-OLDER = {"changes": False, "anisotropic": 0.0, "bf16": False, "muon": False, "even_floor": True, "join": False}
+SHAPE = ("width", "wide_width", "depth", "head", "gates", "unknown_md", "even_floor")
+"""Settings of the network."""
+OLDER = {
+    "changes": False,
+    "anisotropic": 0.0,
+    "bf16": False,
+    "muon": False,
+    "even_floor": True,
+    "join": False,
+    "gates": 0,
+}
 """Settings of runs from before there were any of these."""
 
 
@@ -47,8 +57,10 @@ class Settings:
     seed: int = 0
     width: int = 48
     wide_width: int = 32
-    depth: int = 4
+    depth: int = 3
     head: int = 96
+    gates: int = 32
+    """See `network.ContextPrior`."""
     changes: bool = True
     """Simulated lesions and smooth differences of tissue."""
     lesions: float = 0.7
@@ -221,7 +233,7 @@ def train(
 
 def shape_of(settings: Settings) -> dict[str, Any]:
     """The arguments of the network."""
-    return {k: getattr(settings, k) for k in ("width", "wide_width", "depth", "head", "unknown_md", "even_floor")}
+    return {k: getattr(settings, k) for k in SHAPE}
 
 
 def _log(run: Path, step: int, recent: list[float], seconds: float, rate: float) -> None:

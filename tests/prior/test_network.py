@@ -125,7 +125,7 @@ def test_the_loosened_network_is_blind_too_and_says_the_same_in_onnx(tmp_path):
     model = ContextPrior(8, 8, 1, 8, unknown_md=0.25).eval()
     torch.nn.init.normal_(model.head[-1].weight, std=0.5)
     x = torch.randn(1, CHANNELS, 16, 16)
-    x[0, OWN][8:11] = SD_SCALE * np.log(0.2)  # so that the floor is neither 0 nor the same everywhere
+    x[0, OWN][8:11] = SD_SCALE * np.log(0.1)  # so that the floor is neither 0 nor the same everywhere
     x[0, OWN][-1] = 1
     x += 0.02 * torch.randn(x.shape)
     x.requires_grad_()
