@@ -74,23 +74,24 @@ class Variant:
 
 VARIANTS = (
     Variant("as shipped"),
+    Variant("without products", {"gates": 0, "depth": 4}),
+    Variant("no floor under the sd of log MD", {"unknown_md": 0.0}),
     Variant("not blind to the voxel", kind=SeeingPrior),
     Variant("without neighbouring slices", kind=FlatPrior),
     Variant("two sweeps", sweeps=2),
     Variant("Gaussian", {"nu": GAUSSIAN}),
-    Variant("half as wide", {"width": 24, "wide_width": 16, "head": 48}),
-    Variant("twice as wide", {"width": 96, "wide_width": 64, "head": 192}),
-    Variant("two residual blocks fewer", {"depth": 2}),
-    Variant("two residual blocks more", {"depth": 6}),
+    Variant("twice as wide", {"width": 96, "wide_width": 64, "head": 192, "gates": 64}),
+    Variant("half as wide", {"width": 24, "wide_width": 16, "head": 48, "gates": 16}),
+    Variant("one block fewer", {"depth": 2}),
+    Variant("one block more", {"depth": 4}),
     Variant("no simulated changes", {"changes": False}),
-    Variant("more and weightier lesions", {"lesions": 0.9, "lesion_weight": 8.0}),
     Variant("all voxels weigh alike", {"anisotropic": 0.0}),
-    Variant("float32", {"bf16": False}),
+    Variant("more and weightier lesions", {"lesions": 0.9, "lesion_weight": 8.0}),
+    Variant("the same floor everywhere", {"even_floor": True}),
+    Variant("AdamW", {"muon": False, "learning_rate": 2e-3}),
     Variant("half the learning rate", {"learning_rate": 2e-3}),
     Variant("twice the learning rate", {"learning_rate": 8e-3}),
-    Variant("floor under the sd of log MD", {"unknown_md": 0.25}),
-    Variant("the same everywhere", {"unknown_md": 0.25, "even_floor": True}),
-    Variant("AdamW", {"muon": False, "learning_rate": 2e-3}),
+    Variant("float32", {"bf16": False}),
 )
 
 
