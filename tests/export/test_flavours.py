@@ -16,7 +16,7 @@ from edge_pigment_export.flavours import convolutions, multiply_adds, to_fp16
 from edge_pigment_export.quantise import Quantiser, site, sums_after
 from edge_pigment_export.rounding import PAIR
 
-LAYERS = ["near.2", "far.1"]
+LAYERS = ["near.2.value", "far.1.gate"]
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,9 @@ def run(model, x):
 def test_layers_are_named_as_in_the_network():
     counts = multiply_adds(small.model())
     assert list(counts) == convolutions(small.model(), "int8-trt")
-    assert [n for n in counts if "head" not in n] == convolutions(small.model(), "int8-cpu"), "1x1 gain nothing"
-    assert counts["near.1"] == 48 * 48 * 9
+    wide = [n for n in counts if n.startswith(("near", "far")) and not n.endswith("out")]
+    assert wide == convolutions(small.model(), "int8-cpu"), "1x1 gain nothing"
+    assert counts["near.1.gate"] == 48 * 32 * 9
     assert list(counts.items())[-1] == ("head.5", 96 * 35)
 
 
@@ -71,8 +72,8 @@ def test_half_precision_holds_the_weights_but_not_what_follows_the_last_layer(fl
 def test_only_the_layers_asked_for_are_quantised(flavours):
     for flavour in ("int8-cpu", "int8-trt"):
         eight = {n for n, a in initialisers(flavours[flavour]).items() if a.dtype == np.int8 and a.ndim == 4}
-        assert eight == {"near.2.weight_quantized", "far.1.weight_quantized"}
-        assert "near.2.convolution.weight" not in initialisers(flavours[flavour])
+        assert eight == {f"{layer}.weight_quantized" for layer in LAYERS}
+        assert "near.2.value.weight" not in initialisers(flavours[flavour])
 
 
 def test_the_cpu_flavour_runs_on_integers_that_no_cpu_saturates(flavours):
@@ -103,7 +104,7 @@ def test_the_cpu_flavour_is_the_same_with_and_without_optimisation(flavours):
 
 def test_the_tensorrt_flavour_is_symmetric_and_leaves_biases_alone(flavours):
     arrays = initialisers(flavours["int8-trt"])
-    assert arrays["near.2.weight_scale"].shape == (48,)
+    assert arrays["near.2.value.weight_scale"].shape == (32,)
     assert not any(a.dtype in (np.uint8, np.int32) for a in arrays.values())
     points = [a for n, a in arrays.items() if "zero" in n]
     assert points
@@ -116,13 +117,15 @@ def test_the_tensorrt_flavour_is_symmetric_and_leaves_biases_alone(flavours):
 
 def test_a_convolutions_surroundings():
     graph = small.model().graph
-    near, first, last = site(graph, "near.2"), site(graph, "near.0"), site(graph, "head.5")
+    near, first, last = site(graph, "near.2.value"), site(graph, "near.0"), site(graph, "head.5")
     assert near.relu
-    assert near.source == site(graph, "near.1").total, "the residual sum before the ReLU"
+    assert near.source == site(graph, "near.1.out").total, "the residual sum before the ReLU"
     assert not first.relu
     assert first.total == first.node.output[0]
     assert last.total == last.node.output[0], "a sum with a constant is no residual"
-    assert len(sums_after(graph, near.total)) == 3, "near.2, near.3 and near.4"
+    assert near.total == near.node.output[0], "a product is no sum"
+    assert sums_after(graph, near.total) == []
+    assert len(sums_after(graph, first.total)) == 4, "near.0 and what near.1 to near.3 add to it"
     assert sums_after(graph, last.total) == []
 
 

@@ -42,10 +42,10 @@ def test_the_graph_is_the_network():
         network.head[-1].weight.normal_(0, 0.1)
     model = to_onnx(network)
     onnx.checker.check_model(model, full_check=True)
-    assert next(n.name for n in model.graph.node if n.op_type == "Conv") == "near.0"
-    assert reach(model) == 9, "a 3x3 and four 3x3 of dilation 2"
+    assert next(n.name for n in model.graph.node if n.op_type == "Conv") == "embedding.value"
+    assert reach(model) == 8, "a 5x5 and two 3x3 of dilation 3"
     widths = {i.name: i.dims for i in model.graph.initializer}
-    assert widths["near.0.weight"][1] % BLOCK == 0
+    assert widths["embedding.value.weight"][1] % BLOCK == 0
     assert widths["far.0.weight"][1] % BLOCK == 0
     assert not any(node.metadata_props for node in model.graph.node), "no paths of this machine"
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

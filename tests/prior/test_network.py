@@ -8,23 +8,24 @@ torch = pytest.importorskip("torch", reason="the workshop extra is not installed
 from edge_pigment.physics.adaptation import DIAGONAL, unpack
 from edge_pigment.prior.features import CHANNELS, SD_SCALE, VOXEL_CHANNELS
 from edge_pigment_prior.loosening import SD_OF_MD, floor, loosen
-from edge_pigment_prior.network import ContextPrior, student_nll
+from edge_pigment_prior.network import ContextPrior, Embedding, student_nll
 
 OWN = slice(VOXEL_CHANNELS, 2 * VOXEL_CHANNELS)
 
 
-def random_network():
+def random_network(gates=32):
     torch.manual_seed(1)
-    model = ContextPrior().double()
+    model = ContextPrior(gates=gates).double()
     with torch.no_grad():
         for p in model.parameters():
             p.normal_(0, 0.2)
     return model
 
 
+@pytest.mark.parametrize("gates", [32, 0])
 @pytest.mark.parametrize("at", [(0, 0), (3, 17), (15, 15), (31, 30)])
-def test_no_gradient_from_a_voxel_to_itself(at):
-    model = random_network()
+def test_no_gradient_from_a_voxel_to_itself(at, gates):
+    model = random_network(gates)
     x = torch.randn(1, CHANNELS, 32, 32, dtype=torch.double, requires_grad=True)
     mean, factor = model(x)
     (mean[0, :, at[0], at[1]].sum() + factor[0, :, at[0], at[1]].sum()).backward()
@@ -44,6 +45,19 @@ def test_changing_a_voxel_leaves_its_own_prior_bitwise():
     for b, a in zip(before, after, strict=True):
         assert torch.equal(b[0, :, 11, 12], a[0, :, 11, 12])
         assert not torch.equal(b[0, :, 11, 13], a[0, :, 11, 13])
+
+
+def test_the_embedding_is_of_each_voxel_alone_and_0_outside_the_mask():
+    torch.manual_seed(0)
+    embedding = Embedding(5, 7)
+    x = torch.randn(1, CHANNELS, 6, 6)
+    x[:, :, 2] = 0
+    out = embedding(x)
+    assert torch.all(out[:, :, 2] == 0)
+    assert torch.count_nonzero(out[:, :, 3]) == 15 * 6
+    shuffled = torch.cat([x[:, OWN], x[:, VOXEL_CHANNELS * 2 :], x[:, :VOXEL_CHANNELS]], dim=1)
+    expected = torch.cat([out[:, 5:10], out[:, 10:], out[:, :5]], dim=1)
+    assert torch.allclose(embedding(shuffled), expected, atol=1e-6)  # whichever slice it lies in
 
 
 def test_loss_is_the_students_t_of_the_adaptation():
