@@ -19,6 +19,7 @@ LEVELS = {50: 0.6745, 80: 1.2816, 90: NORMAL_90, 95: 1.9600}
 MAIN = ("FA_MAE", "FA_MAE/WLS", "MD_MAE", "MD_MAE/WLS", "V1_median_deg", "V1_median_deg/WLS", "FA_bias_grey",
         "FA_bias_white", "FA_cover_90", "MD_cover_90")  # fmt: skip
 """Measures of the main table."""
+SCALARS = ("fa", "md", "ad", "rd")
 FA_BINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0)
 
 
@@ -38,15 +39,15 @@ def judge(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, float]
     for low, high in pairwise(FA_BINS):
         inside = (fa >= low) & (fa < high)
         if inside.any():
-            row[f"FA_bias_{low:g}"] = d_fa[inside].mean()
-            row[f"MD_bias_{low:g}"] = d_md[inside].mean()
+            for name, found, known in _both(estimate, truth):
+                row[f"{name}_bias_{low:g}"] = (found[where] - known[where])[inside].mean()
     if estimate.fa_sd is not None and estimate.md_sd is not None and estimate.v1_sd is not None:
         wide = {}
-        for name in ("fa", "md", "ad", "rd"):
-            found, known, sd = getattr(estimate, name), getattr(truth, name), getattr(estimate, f"{name}_sd")
-            if found is not None and known is not None and sd is not None:
-                both = np.hypot(sd, _or_zero(getattr(truth, f"{name}_sd")))[where]
-                wide[name.upper()] = np.abs(found[where] - known[where]) / both
+        for name, found, known in _both(estimate, truth):
+            sd = getattr(estimate, f"{name.lower()}_sd")
+            if sd is not None:
+                both = np.hypot(sd, _or_zero(getattr(truth, f"{name.lower()}_sd")))[where]
+                wide[name] = np.abs(found[where] - known[where]) / both
         # the angles' root mean square, spread over two dimensions: a Rayleigh distribution
         both = np.hypot(estimate.v1_sd, _or_zero(truth.v1_sd))[where][white]
         cone = np.arccos(np.clip(cosine, 0, 1)) / np.radians(both)
@@ -57,6 +58,12 @@ def judge(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, float]
                 row[f"{name}_cover_{level}_white"] = np.mean(z[white] < width)
             row[f"V1_cover_{level}_white"] = np.mean(cone < np.sqrt(-np.log(1 - level / 100)))
     return {k: float(v) for k, v in row.items()}
+
+
+def _both(estimate: Estimate, truth: Estimate) -> list[tuple[str, Array, Array]]:
+    """Name, map and truth of each scalar that both have."""
+    maps = [(name.upper(), getattr(estimate, name), getattr(truth, name)) for name in SCALARS]
+    return [(name, found, known) for name, found, known in maps if found is not None and known is not None]
 
 
 def _or_zero(sd: Array | None) -> Array | float:
@@ -116,11 +123,13 @@ def intervals(rows: list[dict[str, Any]]) -> str:
 
 
 def biases(rows: list[dict[str, Any]]) -> str:
-    """Biases of FA and MD (µm²/ms) by bins of the true FA."""
+    """Biases of FA and of MD, AD and RD (µm²/ms) by bins of the true FA."""
     body = []
     for r in rows:
-        for what in ("FA", "MD"):
+        for what in (name.upper() for name in SCALARS):
             keys = [f"{what}_bias_{low:g}" for low in FA_BINS[:-1]]
+            if not any(k in r for k in keys):
+                continue
             body.append([r["cell"], r["method"], what, *(f"{r[k]:+.3f}" if k in r else "" for k in keys)])
     bins = [f"{low:g}-{high:g}" for low, high in pairwise(FA_BINS)]
     return _table(["protocol", "method", "bias of", *bins], body)

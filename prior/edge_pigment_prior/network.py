@@ -90,7 +90,7 @@ class Residual(nn.Module):
 
 
 class Gated(nn.Module):
-    """x + a 1x1 convolution of a dilated 3x3 one's values times a gate (Dauphin et al. 2017, ICML, arXiv:1612.08083)."""
+    """x + a 1x1 convolution of what a dilated 3x3 one gives times a gate (Dauphin et al. 2017, arXiv:1612.08083)."""
 
     def __init__(self, width: int, dilation: int, values: int) -> None:
         super().__init__()
