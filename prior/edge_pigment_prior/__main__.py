@@ -38,6 +38,7 @@ def train(
     start: Annotated[Path | None, typer.Option(help="Run whose weights to start from.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Use only scans whose name contains this.")] = None,
     join: Annotated[bool, typer.Option("--join", help="Join series of one head that agree.")] = DEFAULT.join,
+    own_error: Annotated[bool, typer.Option(help="Know the references' error.")] = DEFAULT.own_error,
     device: Annotated[str, typer.Option(help="Of torch: cpu, cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Of torch on the CPU.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes that make patches.")] = 1,
@@ -82,6 +83,7 @@ def train(
         bf16=bf16,
         start=digest,
         join=join,
+        own_error=own_error,
     )
     train_run(fitted, run, settings, device, workers, start=checkpoint, until=until)
 

@@ -92,6 +92,7 @@ VARIANTS = (
     Variant("half the learning rate", {"learning_rate": 2e-3}),
     Variant("twice the learning rate", {"learning_rate": 8e-3}),
     Variant("float32", {"bf16": False}),
+    Variant("the references' own error in the loss", {"own_error": True}),
 )
 
 

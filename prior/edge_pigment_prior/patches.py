@@ -19,6 +19,7 @@ from edge_pigment.physics.tensor import from_matrix, latent, quadratic_form, to_
 from edge_pigment.prior.features import to_stack, voxel_features, with_neighbours
 from edge_pigment_prior.blur import blur
 from edge_pigment_prior.changes import insert
+from edge_pigment_prior.own_error import averaging
 from edge_pigment_prior.receivers import faulty, magnitudes, sigma_field
 from edge_pigment_prior.references import Reference
 from edge_pigment_prior.schemes import DirectionBank, Scheme, random_rotation, random_scheme
@@ -51,11 +52,13 @@ BIAS_SD = 0.15
 
 @dataclass(frozen=True)
 class Truth:
-    """theta (7, 3, Y, X): log S0 and D in µm²/ms; mask (3, Y, X); weight in the loss (3, Y, X), 0 outside the mask."""
+    """theta (7, 3, Y, X): log S0 and D in µm²/ms; mask (3, Y, X); weight in the loss (3, Y, X), 0 outside the mask; sd,
+    the error of a diagonal element of D, µm²/ms."""
 
     theta: Array
     mask: NDArray[np.bool_]
     weight: Array
+    sd: float = 0.0
 
 
 def _own_grid(reference: Reference, rng: np.random.Generator) -> Truth:
@@ -85,14 +88,14 @@ def _own_grid(reference: Reference, rng: np.random.Generator) -> Truth:
     signs = np.where(flips, -1, 1)[::-1]
     R = np.zeros((3, 3))
     R[np.arange(3), order] = signs
-    return _turned(out, found, R)
+    return _turned(out, found, R, reference.sd)
 
 
-def _turned(theta: Array, mask: NDArray[np.bool_], R: NDArray[np.float64]) -> Truth:
+def _turned(theta: Array, mask: NDArray[np.bool_], R: NDArray[np.float64], sd: float) -> Truth:
     D = to_matrix(theta[1:, mask].T)
     theta = theta * mask
     theta[1:, mask] = from_matrix(R @ D @ R.T).T
-    return Truth(theta, mask, mask.astype(np.float32))
+    return Truth(theta, mask, mask.astype(np.float32), sd)
 
 
 @cache
@@ -152,7 +155,7 @@ def _new_grid(reference: Reference, rng: np.random.Generator) -> Truth:
     weight = total[7].numpy() / SUBSAMPLES
     mask = weight > 0.5
     theta = (total[:7].numpy() / SUBSAMPLES / np.maximum(weight, 0.5)).astype(np.float32)
-    return _turned(theta, mask, R)
+    return _turned(theta, mask, R, reference.sd * np.sqrt(averaging(target, source)))
 
 
 def draw_truth(
@@ -183,12 +186,13 @@ def draw_truth(
     weight = insert(theta, rng, lesions, lesion_weight) if changes else np.ones(truth.mask.shape, np.float32)
     theta = blur(theta, truth.mask, rng)
     theta[0] *= rng.uniform(*CONTRAST)
-    theta[1:] *= np.exp(LOG_SCALE_SD * rng.normal())
+    scale = np.exp(LOG_SCALE_SD * rng.normal())
+    theta[1:] *= scale
     axis = np.linspace(-1, 1, SIZE, dtype=np.float32)
     a, b, c, d, e = BIAS_SD * rng.normal(size=5)
     bias = a * axis[:, None] + b * axis + c * axis[:, None] ** 2 + d * axis**2 + e * axis[:, None] * axis
     theta[0] += bias.astype(np.float32) - np.float32((c + d) / 3)
-    return Truth(theta * truth.mask, truth.mask, weight * truth.mask)
+    return Truth(theta * truth.mask, truth.mask, weight * truth.mask, truth.sd * scale)
 
 
 def simulate(truth: Truth, scheme: Scheme, sigma: Array, rng: np.random.Generator) -> Array:

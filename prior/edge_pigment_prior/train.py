@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from edge_pigment.physics.host import HostBackend
 from edge_pigment_prior.muon import optimisers
 from edge_pigment_prior.network import ContextPrior, student_nll
+from edge_pigment_prior.own_error import latent_variance, noisy_nll
 from edge_pigment_prior.patches import Truth, draw_example, draw_truth
 from edge_pigment_prior.references import Reference
 from edge_pigment_prior.schemes import direction_bank
@@ -42,6 +43,7 @@ OLDER = {
     "even_floor": True,
     "join": False,
     "gates": 0,
+    "own_error": False,
 }
 """Settings of runs from before there were any of these."""
 
@@ -81,9 +83,11 @@ class Settings:
     """SHA-256 of the checkpoint that the run started from; empty for random weights."""
     join: bool = False
     """Series of one head joined into one reference; see `repeats`."""
+    own_error: bool = False
+    """The references' own error in the loss; see `own_error`."""
 
 
-class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class Patches(Dataset[tuple[Tensor, ...]]):
     """The run's examples by number; scans weigh by the root of their brain's volume.
 
     Every patch is scanned twice, by the same place of two batches that follow each other: to cut a patch out of a
@@ -103,14 +107,15 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        """Features, target and weight as of `patches.draw_example`, and the error of the target's D, one number."""
         s, number = self.settings, self.first + index
         pair, place = divmod(number, 2 * s.batch)
         truth = self._truth(pair * s.batch + place % s.batch)
         rng = np.random.default_rng([s.seed, number, 1])
         example = draw_example(truth, self.bank, HostBackend(1), rng, s.anisotropic)
         features, target, weight = (torch.from_numpy(np.ascontiguousarray(a)) for a in example)
-        return features, target, weight
+        return features, target, weight, torch.tensor(truth.sd, dtype=torch.float32)
 
     def _truth(self, number: int) -> Truth:
         if number not in self._recent:
@@ -123,14 +128,21 @@ class Patches(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return self._recent[number]
 
 
-def loss_of(model: ContextPrior, features: Tensor, target: Tensor, weight: Tensor, settings: Settings) -> Tensor:
-    """Weighted mean of the negative log density of the targets."""
+def loss_of(
+    model: ContextPrior, features: Tensor, target: Tensor, weight: Tensor, sd: Tensor, settings: Settings
+) -> Tensor:
+    """Weighted mean of the negative log density of the targets; sd (B,) is their D's own error."""
     with torch.autocast(features.device.type, torch.bfloat16, enabled=settings.bf16):
         mean, factor = model(features.to(memory_format=torch.channels_last))
     at = weight > 0
     pick = [t.float().permute(0, 2, 3, 1)[at] for t in (mean, factor, target)]
+    if settings.own_error:
+        variance = latent_variance(pick[2], sd[:, None, None].expand_as(weight)[at])
+        density = noisy_nll(pick[0], pick[1], pick[2], settings.nu, variance)
+    else:
+        density = student_nll(pick[0], pick[1], pick[2], settings.nu)
     weight = weight[at]
-    return (student_nll(pick[0], pick[1], pick[2], settings.nu) * weight).sum() / weight.sum()
+    return (density * weight).sum() / weight.sum()
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -203,8 +215,8 @@ def train(
         rate = settings.learning_rate * _schedule(step, settings.steps)
         for optimiser in together:
             optimiser.param_groups[0]["lr"] = rate
-        features, target, weight = (t.to(device) for t in batch)
-        loss = loss_of(model, features, target, weight, settings)
+        features, target, weight, sd = (t.to(device) for t in batch)
+        loss = loss_of(model, features, target, weight, sd, settings)
         model.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
