@@ -33,7 +33,7 @@ def fold(model: ContextPrior) -> ContextPrior:
 
 def _plain(layer: torch.nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.nn.Conv2d:
     many, few, kernel = weight.shape[:3]
-    plain = torch.nn.Conv2d(few, many, kernel, padding=layer.padding, bias=bias is not None)
+    plain = torch.nn.Conv2d(few, many, kernel, padding=kernel // 2, bias=bias is not None)
     with torch.no_grad():
         plain.weight.copy_(weight)
         if plain.bias is not None and bias is not None:

@@ -55,7 +55,8 @@ class EachSlice(nn.Conv2d):
 
     def dense(self) -> Tensor:
         """(3 out, 3 in, 1, 1), zero between slices: faster than a grouped convolution on a CPU."""
-        return torch.block_diag(*[self.weight[:, :, 0, 0]] * SLICES)[:, :, None, None]
+        blocks = torch.block_diag(*[self.weight[:, :, 0, 0]] * SLICES)  # type: ignore[no-untyped-call]
+        return blocks[:, :, None, None]
 
     def dense_bias(self) -> Tensor | None:
         """(3 out,)."""

@@ -5,9 +5,9 @@ much wider. Here the target is expected to differ from the truth by an error of 
 learned is the truth's distribution. The sum of a Student's t and a Gaussian is taken for a Student's t whose scale
 matrix is the sum of both: exact where the degrees of freedom are many.
 
-How well a reference is known is one number, `Reference.sd`: its covariance is taken to be alike in all voxels of a patch
-and in all directions (Var(Dxx) = sd², Var(Dxy) = sd²/2, which rotations leave as it is), and log S0 to be known. Blur and
-simulated lesions change it; that is left out.
+How well a reference is known is one number, `Reference.sd`: its covariance is taken to be alike in all voxels of a
+patch and in all directions (Var(Dxx) = sd², Var(Dxy) = sd²/2, which rotations leave as it is), and log S0 to be known.
+Blur and simulated lesions change it; that is left out.
 """
 
 import numpy as np
