@@ -22,8 +22,8 @@ SHAPE = 2 / 3
 LEAST_MD = 0.1
 """µm²/ms; keeps what divides by a prior's MD finite."""
 WELL_MEASURED = 0.13
-"""sd of log MD below which the floor shrinks in proportion. With a floor of 0.27 that is twice the sd of the data, which
-keep four fifths of a lesion then by themselves, and nine tenths with what its surroundings show of it (measured)."""
+"""sd of log MD below which the floor shrinks in proportion. A floor of 0.27 is twice that: the data keep four fifths of
+a lesion then by themselves, and nine tenths with what its surroundings show of it (measured)."""
 BADLY_MEASURED = (0.25, 0.32)
 """sd of log MD between which the floor goes to 0: data as vague as the floor cannot keep a lesion with it, and healthy
 tissue would pay (6+1 at SNR 10 measures MD to 0.18, at SNR 5 to 0.31)."""

@@ -110,7 +110,9 @@ def summaries(log_sd_of_d, mask):
     return x
 
 
-@pytest.mark.parametrize(("snr", "expected"), [(200, 0.017), (55, 0.061), (20, 0.167), (10, 0.25), (6.1, 0.125), (4, 0.0)])
+@pytest.mark.parametrize(
+    ("snr", "expected"), [(200, 0.017), (55, 0.061), (20, 0.167), (10, 0.25), (6.1, 0.125), (4, 0.0)]
+)
 def test_the_floor_is_where_it_helps(snr, expected):
     md = 0.75
     log_sd = torch.full((6, 7), float(np.log(1.74 * md / snr / SD_OF_MD)))  # sd of log MD of 6+1 is 1.74 / SNR
