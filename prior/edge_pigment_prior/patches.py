@@ -155,7 +155,7 @@ def _new_grid(reference: Reference, rng: np.random.Generator) -> Truth:
     weight = total[7].numpy() / SUBSAMPLES
     mask = weight > 0.5
     theta = (total[:7].numpy() / SUBSAMPLES / np.maximum(weight, 0.5)).astype(np.float32)
-    return _turned(theta, mask, R, reference.sd * np.sqrt(averaging(target, source)))
+    return _turned(theta, mask, R, reference.sd * np.sqrt(averaging(target, np.abs(R) @ source, SUBSAMPLES)))
 
 
 def draw_truth(
