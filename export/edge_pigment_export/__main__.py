@@ -22,14 +22,14 @@ LIMITS = (
     "Research use; not a medical device.",
     "Learned from scans of a few healthy adults at 3 T; low field is simulated, no real low-field scan was used.",
     "One tensor per voxel: crossing fibres come out as lowered FA, as in any tensor fit.",
-    "Inserted changes of MD, 3 voxels across and more, keep at least 93 % of their contrast at SNR 20 with 6+1, 78 % "
+    "Inserted changes of MD, 3 voxels across and more, keep at least 91 % of their contrast at SNR 20 with 6+1, 77 % "
     "at SNR 10. For that, MD is less precise in healthy tissue than its surroundings could make it: where it is "
-    "measured to between 9 and 25 %, they never tell it better than to 27 %. Scans that measure it worse keep less of "
-    "a lesion.",
-    "Changes of FA alone keep 35-65 % at SNR 20 and 20-45 % at SNR 10, and so does MD where most signal is lost, too.",
+    "measured to between 13 and 25 %, they never tell it better than to 27 %, and by less of that where it is measured "
+    "better. Scans that measure it worse keep less of a lesion.",
+    "Changes of FA alone keep 35-60 % at SNR 20 and 20-41 % at SNR 10, and so does MD where most signal is lost, too.",
     "Novelty finds single voxels and edges; inside a lesion, whose surroundings are the lesion, it stays low.",
-    "Where the data are weak FA is biased: in white matter by -0.02, -0.03, -0.08 at SNR 20, 10, 5 with 6+1, in grey "
-    "matter by +0.02, +0.04, +0.06.",
+    "Where the data are weak FA is biased: in white matter by -0.02, -0.03, -0.07 at SNR 20, 10, 5 with 6+1, in grey "
+    "matter by +0.02, +0.04, +0.05.",
     "Trace images alone tell MD; FA and the fibres' direction are then the prior's guess.",
     "Single diffusion times; children, old age and gross pathology are not represented.",
 )
