@@ -9,7 +9,7 @@ its other volumes, whose own standard deviation is added to the intervals: it is
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,16 +17,16 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from edge_pigment.acquisition import read_acquisition
-from edge_pigment.physics.tensor import quadratic_form, to_matrix
+from edge_pigment.acquisition import Acquisition, read_acquisition
+from edge_pigment.physics.tensor import quadratic_form
 from edge_pigment_prior.references import Reference, find_scans, fit_reference
 from methods import (
     METHODS,
     Estimate,
     Scan,
     UndefinedError,
-    from_tensors,
     full_fit,
+    of_reference,
     spread_directions,
     subset_directions,
 )
@@ -60,10 +60,14 @@ def simulate(reference: Reference, cell: Cell, seed: int) -> Scan:
     rng = np.random.default_rng(seed)
     bvecs = np.concatenate([np.zeros((cell.b0s, 3)), spread_directions(cell.directions, rng)])
     bvals = np.r_[np.zeros(cell.b0s), np.full(cell.directions, cell.b)]
+    return rician(reference, bvals, bvecs, 1 / cell.snr, rng)
+
+
+def rician(reference: Reference, bvals: Array, bvecs: Array, sigma: float, rng: np.random.Generator) -> Scan:
+    """A scan of a reference with any table, bvals (N,) in s/mm² and bvecs (N, 3), and noise."""
     theta = reference.theta[:, reference.mask]
     log_s = np.clip(theta[0], -4, 4) - bvals[:, None] / 1000 * (quadratic_form(bvecs) @ theta[1:])
     S = np.exp(log_s)
-    sigma = 1 / cell.snr
     y = np.hypot(S + sigma * rng.standard_normal(S.shape), sigma * rng.standard_normal(S.shape))
     signal = np.zeros((len(bvals), *reference.mask.shape), np.float32)
     signal[:, reference.mask] = y
@@ -79,6 +83,17 @@ def slab(mask: Array, slices: int) -> Array:
     return where
 
 
+def cases(data: Path, only: str, slices: int) -> Iterator[tuple[str, Acquisition, Reference, Estimate, Array]]:
+    """Name, scan, reference, truth and the voxels that are judged, (X, Y, Z), of the scans whose name has a part."""
+    for path in find_scans(data):
+        name = path.name.removesuffix("_dwi.nii.gz")
+        if only not in name:
+            continue
+        acquisition = read_acquisition(path)
+        reference = fit_reference(acquisition, name)
+        yield name, acquisition, reference, of_reference(reference), slab(reference.mask.T, slices)
+
+
 def main(
     data: Annotated[Path, typer.Argument(help="BIDS folder of scans to take references from.")],
     output: Annotated[Path, typer.Option(help="Folder for accuracy.json, .md and .png.")] = Path("accuracy"),
@@ -92,15 +107,7 @@ def main(
     """Make the tables."""
     rows: list[dict[str, Any]] = []
     chosen: dict[str, Callable[[Scan, Array], Estimate]] = {m: METHODS(m, bundle) for m in methods.split(",")}
-    for path in find_scans(data):
-        name = path.name.removesuffix("_dwi.nii.gz")
-        if only not in name:
-            continue
-        acquisition = read_acquisition(path)
-        reference = fit_reference(acquisition, name)
-        values, vectors = np.linalg.eigh(to_matrix(reference.theta[1:].T))
-        truth = from_tensors(np.maximum(values, 0)[..., ::-1], vectors[..., ::-1])
-        where = slab(reference.mask.T, slices)
+    for name, acquisition, reference, truth, where in cases(data, only, slices):
         typer.echo(f"{name}: {int(where.sum())} voxels judged, reference SNR {1 / reference.sigma:.1f}")
         trials = [(cell.name, simulate(reference, cell, seed), truth) for cell in CELLS]
         if real and len(acquisition.gradients) >= 15:

@@ -10,7 +10,7 @@ from dipy.core.gradients import gradient_table
 from dipy.reconst.dti import TensorModel
 
 from edge_pigment.acquisition import Acquisition
-from edge_pigment.adapt import adapt, gather
+from edge_pigment.adapt import Measurements, adapt, gather
 from edge_pigment.gradients import GradientTable
 from edge_pigment.maps import DIFFUSIVITIES, MM2_PER_S, to_image, voxel_maps
 from edge_pigment.physics.backend import Outcome
@@ -70,6 +70,17 @@ def from_tensors(values: Array, vectors: Array) -> Estimate:
     """Eigenvalues (..., 3) µm²/ms, largest first, and eigenvectors in columns."""
     fa, md, ad, rd = fractional_anisotropy(values), values.mean(-1), values[..., 0], values[..., 1:].mean(-1)
     return Estimate(fa, md, vectors[..., 0], ad=ad, rd=rd)
+
+
+def of_reference(reference: Reference) -> Estimate:
+    """A reference's tensors as an estimate; what noise made negative counts as 0."""
+    return of_tensors(reference.theta[1:].T)
+
+
+def of_tensors(D: Array) -> Estimate:
+    """(X, Y, Z, 6) in µm²/ms."""
+    values, vectors = np.linalg.eigh(to_matrix(D))
+    return from_tensors(np.maximum(values, 0)[..., ::-1], vectors[..., ::-1])
 
 
 def spread_directions(n: int, rng: np.random.Generator) -> Array:
@@ -160,14 +171,19 @@ def full_fit(acquisition: Acquisition, reference: Reference) -> Estimate:
     return replace(spread, **images)
 
 
+def measured(scan: Scan) -> Measurements:
+    """A scan as the kernels take it."""
+    affine = np.diag([*scan.voxel_size, 1.0])
+    acquisition = Acquisition(scan.signal, GradientTable(scan.bvals, scan.bvecs), affine)
+    return gather(acquisition, scan.mask, scan.sigma)
+
+
 def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
     opened = load_bundle(bundle)
     session, backend = ContextSession(opened), HostBackend(None)
 
     def estimate(scan: Scan, where: Array) -> Estimate:
-        affine = np.diag([*scan.voxel_size, 1.0])
-        acquisition = Acquisition(scan.signal, GradientTable(scan.bvals, scan.bvecs), affine)
-        measurements = gather(acquisition, scan.mask, scan.sigma)
+        measurements = measured(scan)
         outcome = adapt(measurements, backend, session, opened.manifest.nu).outcome
         return estimate_of(voxel_maps(outcome, measurements.scale, opened.manifest.nu), measurements.mask)
 

@@ -27,7 +27,8 @@ def judge(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, float]
     """Errors inside `where` (X, Y, Z); intervals are widened by the truth's own standard deviation, if it has one."""
     fa, md = truth.fa[where], truth.md[where]
     white, grey = fa > WHITE_FA, (fa < GREY_FA) & (md > GREY_MD[0]) & (md < GREY_MD[1])
-    d_fa, d_md = estimate.fa[where] - fa, estimate.md[where] - md
+    off = _differences(estimate, truth, where)
+    d_fa, d_md = off["FA"], off["MD"]
     cosine = np.abs(np.sum(estimate.v1[where] * truth.v1[where], axis=-1))[white]
     row = {
         "FA_MAE": np.abs(d_fa).mean(),
@@ -39,15 +40,15 @@ def judge(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, float]
     for low, high in pairwise(FA_BINS):
         inside = (fa >= low) & (fa < high)
         if inside.any():
-            for name, found, known in _both(estimate, truth):
-                row[f"{name}_bias_{low:g}"] = (found[where] - known[where])[inside].mean()
+            for name, d in off.items():
+                row[f"{name}_bias_{low:g}"] = d[inside].mean()
     if estimate.fa_sd is not None and estimate.md_sd is not None and estimate.v1_sd is not None:
         wide = {}
-        for name, found, known in _both(estimate, truth):
+        for name, d in off.items():
             sd = getattr(estimate, f"{name.lower()}_sd")
             if sd is not None:
                 both = np.hypot(sd, _or_zero(getattr(truth, f"{name.lower()}_sd")))[where]
-                wide[name] = np.abs(found[where] - known[where]) / both
+                wide[name] = np.abs(d) / both
         # the angles' root mean square, spread over two dimensions: a Rayleigh distribution
         both = np.hypot(estimate.v1_sd, _or_zero(truth.v1_sd))[where][white]
         cone = np.arccos(np.clip(cosine, 0, 1)) / np.radians(both)
@@ -60,10 +61,11 @@ def judge(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, float]
     return {k: float(v) for k, v in row.items()}
 
 
-def _both(estimate: Estimate, truth: Estimate) -> list[tuple[str, Array, Array]]:
-    """Name, map and truth of each scalar that both have."""
-    maps = [(name.upper(), getattr(estimate, name), getattr(truth, name)) for name in SCALARS]
-    return [(name, found, known) for name, found, known in maps if found is not None and known is not None]
+def _differences(estimate: Estimate, truth: Estimate, where: Array) -> dict[str, Array]:
+    """Estimate less truth, (V,), of each scalar that both have."""
+    maps = {name.upper(): (getattr(estimate, name), getattr(truth, name)) for name in SCALARS}
+    both = {name: pair for name, pair in maps.items() if pair[0] is not None and pair[1] is not None}
+    return {name: found[where] - known[where] for name, (found, known) in both.items()}
 
 
 def _or_zero(sd: Array | None) -> Array | float:

@@ -9,22 +9,20 @@ the truth, which no surroundings can tell. Without `--bundle` the shipped prior 
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 
-from accuracy import Cell, simulate, slab
-from edge_pigment.acquisition import Acquisition, read_acquisition
-from edge_pigment.adapt import gather
-from edge_pigment.gradients import GradientTable
+from accuracy import Cell, cases, rician, simulate
+from edge_pigment.acquisition import Acquisition
 from edge_pigment.maps import to_image
 from edge_pigment.physics.host import HostBackend
-from edge_pigment.physics.tensor import diffusivity, quadratic_form, to_matrix
+from edge_pigment.physics.tensor import diffusivity
 from edge_pigment.prior.bundle import load_bundle
 from edge_pigment.prior.context import ContextSession
-from edge_pigment_prior.references import Reference, find_scans, fit_reference
-from methods import METHODS, Estimate, Scan, from_tensors
+from edge_pigment_prior.references import Reference, fit_reference
+from methods import METHODS, Estimate, Scan, measured, of_reference, of_tensors
 from scores import judge
 
 CELLS = (Cell(6, 1, 5), Cell(6, 1, 10), Cell(6, 1, 20), Cell(30, 3, 20), Cell(60, 6, 200))
@@ -32,33 +30,19 @@ CELLS = (Cell(6, 1, 5), Cell(6, 1, 10), Cell(6, 1, 20), Cell(30, 3, 20), Cell(60
 MEASURES = {"V1 median deg": "V1_median_deg", "FA MAE": "FA_MAE", "MD MAE": "MD_MAE"}
 
 
-def tensors(D: Any, mask: Any) -> Estimate:
-    """An estimate of (V, 6) tensors in µm²/ms of a mask's voxels (Z, Y, X)."""
-    values, vectors = np.linalg.eigh(to_matrix(D))
-    found = from_tensors(np.maximum(values, 0)[:, ::-1], vectors[:, :, ::-1])
-    return Estimate(*(to_image(np.asarray(part), mask) for part in (found.fa, found.md, found.v1)))
-
-
 def prior_alone(scan: Scan, session: ContextSession) -> Estimate:
     """What a voxel is expected to be before its own measurements are looked at."""
-    affine = np.diag([*scan.voxel_size, 1.0])
-    acquisition = Acquisition(scan.signal, GradientTable(scan.bvals, scan.bvecs), affine)
-    m = gather(acquisition, scan.mask, scan.sigma)
+    m = measured(scan)
     mean, _ = session.prior(HostBackend(None).summarise(m.y, m.b, m.bvecs, m.sigma), m.mask)
-    return tensors(diffusivity(mean.T), m.mask)
+    return of_tensors(to_image(diffusivity(mean.T), m.mask))
 
 
 def fitted_again(acquisition: Acquisition, reference: Reference) -> Estimate:
     """The reference's fit of a simulated scan of the reference, of its own protocol and noise."""
-    rng = np.random.default_rng(0)
     table = acquisition.gradients
-    theta = reference.theta[:, reference.mask]
-    S = np.exp(np.clip(theta[0], -4, 4) - table.bvals[:, None] / 1000 * (quadratic_form(table.bvecs) @ theta[1:]))
-    noise = reference.sigma * rng.standard_normal((2, *S.shape))
-    signal = np.zeros((len(S), *reference.mask.shape), np.float32)
-    signal[:, reference.mask] = np.hypot(S + noise[0], noise[1])
-    again = fit_reference(Acquisition(signal.T, table, acquisition.affine), "again", mask=reference.mask.T)
-    return tensors(again.theta[1:, reference.mask].T, reference.mask)
+    scan = rician(reference, table.bvals, table.bvecs, reference.sigma, np.random.default_rng(0))
+    again = Acquisition(scan.signal, table, acquisition.affine)
+    return of_reference(fit_reference(again, "again", mask=reference.mask.T))
 
 
 def main(
@@ -72,14 +56,7 @@ def main(
     session = ContextSession(load_bundle(bundle))
     others = {name: METHODS(name, bundle) for name in ("WLS", "edge-pigment")}
     rows: dict[tuple[str, str], list[dict[str, float]]] = {}
-    for path in find_scans(data):
-        name = path.name.removesuffix("_dwi.nii.gz")
-        if only not in name:
-            continue
-        acquisition = read_acquisition(path)
-        reference = fit_reference(acquisition, name)
-        truth = tensors(reference.theta[1:, reference.mask].T, reference.mask)
-        where = slab(reference.mask.T, slices)
+    for name, acquisition, reference, truth, where in cases(data, only, slices):
         rows.setdefault(("the reference's own scan", "fitted again"), []).append(
             judge(fitted_again(acquisition, reference), truth, where)
         )

@@ -20,7 +20,7 @@ and a b=0, 0.62 to 0.64 with 30 and 3 (simulated scans of three heads, SNR 5 to 
 SHAPE = 2 / 3
 """Variance that a summary's own prior gives a diagonal element apart from MD: what trace images alone leave of it."""
 LEAST_MD = 0.1
-"""µm²/ms; keeps what divides by a prior's MD finite."""
+"""µm²/ms; keeps what divides by an MD finite."""
 WELL_MEASURED = 0.13
 """sd of log MD below which the floor shrinks in proportion. A floor of 0.27 is twice that: the data keep four fifths of
 a lesion then by themselves, and nine tenths with what its surroundings show of it (measured)."""
@@ -48,12 +48,16 @@ def floor(features: Tensor, mean: Tensor, highest: float) -> Tensor:
     variance = torch.exp(2 * around[:, 0] / around[:, 1].clamp(min=1))
     of_md, rest = SD_OF_MD**2 * variance, variance - SHAPE
     sd = torch.sqrt(torch.where(rest > 0, torch.minimum(of_md, rest), of_md))
-    Q = mean.detach()[:, 1:]  # the mean is not to be learned by what the floor makes of it
-    MD = (Q[:, :3].square().sum(1) + 2 * Q[:, 3:].square().sum(1)) / 3
-    measured = sd / MD.clamp(min=LEAST_MD)
+    measured = sd / mean_diffusivity(mean.detach())  # the mean is not to be learned by what the floor makes of it
     low, high = BADLY_MEASURED
     enough = (measured / WELL_MEASURED).clamp(max=1)
     return highest * enough * ((high - measured) / (high - low)).clamp(0, 1)
+
+
+def mean_diffusivity(z: Tensor) -> Tensor:
+    """(B, 7, ...) latents -> (B, ...) MD in µm²/ms, at least `LEAST_MD`: a third of the trace of Q²."""
+    Q = z[:, 1:]
+    return ((Q[:, :3].square().sum(1) + 2 * Q[:, 3:].square().sum(1)) / 3).clamp(min=LEAST_MD)
 
 
 def _around(x: Tensor) -> Tensor:

@@ -119,7 +119,6 @@ class ContextPrior(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.unknown_md, self.even_floor = unknown_md, even_floor
-        self.shape = {"width": width, "wide_width": wide_width, "depth": depth, "head": head, "gates": gates}
         self.embedding = Embedding(EMBEDDED, HIDDEN) if gates else nn.Identity()
         channels = EMBEDDED if gates else VOXEL_CHANNELS
 

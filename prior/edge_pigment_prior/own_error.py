@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from edge_pigment.physics.tensor import DIMENSION
+from edge_pigment_prior.loosening import mean_diffusivity
 
-LEAST_MD = 0.1
-"""µm²/ms; keeps the error of a root of nothing finite."""
 ROWS, COLUMNS = torch.tril_indices(DIMENSION, DIMENSION)
 
 
@@ -51,8 +50,7 @@ def latent_variance(z: Tensor, sd: Tensor) -> Tensor:
     Returns:
         (M, 7): 0 of log S0; diagonal elements; off-diagonal ones.
     """
-    MD = (z[:, 1:4].square().sum(1) + 2 * z[:, 4:].square().sum(1)) / 3
-    diagonal = sd.square() / (4 * MD.clamp(min=LEAST_MD))
+    diagonal = sd.square() / (4 * mean_diffusivity(z))
     return torch.stack([torch.zeros_like(diagonal), *[diagonal] * 3, *[diagonal / 2] * 3], dim=1)
 
 
