@@ -180,12 +180,13 @@ def measured(scan: Scan) -> Measurements:
 
 def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
     opened = load_bundle(bundle)
-    session, backend = ContextSession(opened), HostBackend(None)
+    session, backend, alteration = ContextSession(opened), HostBackend(None), opened.alteration()
 
     def estimate(scan: Scan, where: Array) -> Estimate:
         measurements = measured(scan)
-        outcome = adapt(measurements, backend, session, opened.manifest.nu).outcome
-        return estimate_of(voxel_maps(outcome, measurements.scale, opened.manifest.nu), measurements.mask)
+        nu, mask = opened.manifest.nu, measurements.mask
+        outcome = adapt(measurements, backend, session, nu).outcome
+        return estimate_of(voxel_maps(outcome, measurements.scale, nu, mask, alteration), mask)
 
     return estimate
 

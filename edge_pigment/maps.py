@@ -6,6 +6,7 @@ Diffusivities in mm²/s, S0 in the image's own unit, angles in degrees; directio
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_pigment.alteration import Alteration
 from edge_pigment.physics.backend import Array, Outcome
 from edge_pigment.physics.moments import COLUMNS
 from edge_pigment.trust import data_share, novelty
@@ -17,13 +18,21 @@ TENSOR = ("Dxx", "Dyy", "Dzz", "Dxy", "Dxz", "Dyz")
 V1 = ("V1x", "V1y", "V1z")
 
 
-def voxel_maps(outcome: Outcome, scale: float, nu: float) -> dict[str, Array]:
+def voxel_maps(
+    outcome: Outcome,
+    scale: float,
+    nu: float,
+    mask: NDArray[np.bool_] | None = None,
+    alteration: Alteration | None = None,
+) -> dict[str, Array]:
     """Maps of the mask's voxels: name -> (V,), tensor (V, 6) in the order xx yy zz xy xz yz, V1 (V, 3).
 
     Args:
         outcome: of the V voxels.
         scale: median b=0 signal in the brain, in the image's unit.
         nu: degrees of freedom of the prior.
+        mask: (Z, Y, X) of the voxels.
+        alteration: test for altered tissue, which novelty takes note of; it needs the mask.
     """
     rows = dict(zip(COLUMNS, outcome.moments, strict=True))
     maps = {name: rows[name] for name in COLUMNS if name not in TENSOR + V1}
@@ -34,6 +43,9 @@ def voxel_maps(outcome: Outcome, scale: float, nu: float) -> dict[str, Array]:
     maps["tensor"] = np.stack([rows[name] for name in TENSOR], axis=-1) * np.float32(MM2_PER_S)
     maps["V1"] = np.stack([rows[name] for name in V1], axis=-1)
     maps["novelty"] = novelty(outcome.distance, outcome.share, nu)
+    if alteration is not None and mask is not None:
+        altered = alteration.score(maps["FA"], maps["MD"], maps["MD_sd"], mask)
+        maps["novelty"] = np.maximum(maps["novelty"], altered)
     maps["datashare"] = data_share(outcome.share)
     maps["residual"] = outcome.residual
     return maps

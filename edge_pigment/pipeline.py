@@ -16,6 +16,7 @@ from edge_pigment import __version__
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import adapt, gather
+from edge_pigment.alteration import Alteration
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import DeviceError, InputError
 from edge_pigment.interpolation import interleave_of
@@ -78,6 +79,7 @@ class Tools:
     bundle: Bundle
     network: Network
     notes: tuple[str, ...] = ()
+    alteration: Alteration | None = None
 
 
 def open_tools(options: RunOptions) -> Tools:
@@ -91,7 +93,7 @@ def open_tools(options: RunOptions) -> Tools:
     network, notes = open_network(
         bundle, options.network, options.precision, options.threads, backend, options.build_engine
     )
-    return Tools(backend, bundle, network, tuple(notes))
+    return Tools(backend, bundle, network, tuple(notes), bundle.alteration())
 
 
 def choose_backend(device: str, threads: int | None) -> Backend:
@@ -247,7 +249,7 @@ def run(
         warnings.append(texts.NETWORK_FAILED.format(why=session.failure))
 
     with steps.timed("maps"):
-        voxels = voxel_maps(adapted.outcome, m.scale, nu)
+        voxels = voxel_maps(adapted.outcome, m.scale, nu, m.mask, tools.alteration)
         maps = {name: to_image(values, m.mask) for name, values in voxels.items()}
     with steps.timed("quality"):
         convention = check_frame(maps, mask, acquisition, m, adapted.summary, session)

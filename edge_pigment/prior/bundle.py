@@ -13,11 +13,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edge_pigment import errors as texts
+from edge_pigment.alteration import FEATURES, Alteration
 from edge_pigment.errors import BundleError
 from edge_pigment.prior import features, signature
 
 MANIFEST = "manifest.json"
 SUMS = "SHA256SUMS"
+ALTERATION = "alteration.json"
+"""The test for altered tissue, see `alteration`; a bundle may lack it."""
 SCHEMA = 1
 LATENT = "log-s0-sqrt-tensor-1"
 """Name of the latent coordinates z = (log S0, Q), D = Q²."""
@@ -102,6 +105,21 @@ class Bundle:
             have = ", ".join(sorted(self.manifest.flavours))
             raise BundleError(texts.BUNDLE_FLAVOUR.format(path=self.folder, flavour=flavour, have=have))
         return self.folder / self.manifest.flavours[flavour]
+
+    def alteration(self) -> Alteration | None:
+        """The test for altered tissue, None if the bundle has none.
+
+        Raises:
+            BundleError: it is for other features than this version computes.
+        """
+        path = self.folder / ALTERATION
+        if not path.is_file():
+            return None
+        found = Alteration.read(path)
+        if found.mean.shape != (FEATURES,):
+            why = f"{ALTERATION} is for {len(found.mean)} features, this version has {FEATURES}"
+            raise BundleError(texts.BUNDLE_MANIFEST.format(path=self.folder, why=why))
+        return found
 
     def summary(self) -> str:
         """What `edge-pigment info` prints: the model card."""

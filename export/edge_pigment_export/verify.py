@@ -14,8 +14,8 @@ from edge_pigment_prior.network import ContextPrior
 
 TOLERANCE = {"mean": 1e-4, "precision_factor": 1e-3}
 """Largest error of the mean, absolute or relative to the voxel's largest entry where that is beyond 1 (a brain's are
-not, what random features make of it is), largest error of the factor relative to its largest entry in the voxel: float32
-sums of 200 terms, a hundred times below the prior's own sd."""
+not, what random features make of it is), largest error of the factor relative to its largest entry in the voxel:
+float32 sums of 200 terms, a hundred times below the prior's own sd."""
 
 
 AS_TORCH = 2.0

@@ -89,6 +89,32 @@ def train(
 
 
 @app.command()
+def alterations(
+    data: Annotated[Path, typer.Argument(help="Folder of scans, in BIDS layout.")],
+    run: Annotated[Path, typer.Option(help="Folder of the prior's training; its references are used.")],
+    bundle: Annotated[Path, typer.Option(help="Bundle that makes the maps.")],
+    output: Annotated[Path, typer.Option(help="JSON to write.")] = Path("alteration.json"),
+    only: Annotated[list[str] | None, typer.Option(help="Only scans whose name contains this.")] = None,
+    each: Annotated[int, typer.Option(help="Simulated scans with changes of every reference.")] = 12,
+    seed: Annotated[int, typer.Option(help="Of scans and weights.")] = 0,
+) -> None:
+    """Learn the test for altered tissue, on the maps that a bundle makes."""
+    from edge_pigment.physics.host import HostBackend
+    from edge_pigment.prior.bundle import load_bundle
+    from edge_pigment.prior.context import ContextSession
+    from edge_pigment_prior.alterations import heads, learn
+
+    scans = [s for s in find_scans(data) if not only or any(part in s.name for part in only)]
+    if not scans:
+        raise typer.BadParameter(f"no sub-*/**/dwi/*_dwi.nii.gz in {data}")
+    fitted = references(scans, run / "references")
+    opened = load_bundle(bundle)
+    found = list(heads(fitted, HostBackend(None), ContextSession(opened), opened.manifest.nu, each, seed))
+    learn(found, seed).write(output)
+    typer.echo(f"{output}: {len(found)} simulated scans of {len(fitted)} references")
+
+
+@app.command()
 def ablate(
     data: Annotated[Path, typer.Argument(help="Folder of scans to train on, in BIDS layout.")],
     unseen: Annotated[Path, typer.Argument(help="Folder of scans to judge by.")],
