@@ -35,12 +35,22 @@ def box_sums(image: NDArray[np.float32], half: tuple[int, int, int]) -> NDArray[
     Returns:
         (C, Z, Y, X).
     """
-    total = image
-    for axis, reach in enumerate(half, start=1):
-        n = image.shape[axis]
-        running = np.zeros((*total.shape[:axis], n + 1, *total.shape[axis + 1 :]), np.float64)
-        np.cumsum(total, axis=axis, out=np.moveaxis(np.moveaxis(running, axis, 0)[1:], 0, axis))
-        at = np.arange(n)
-        last, first = np.minimum(at + reach + 1, n), np.maximum(at - reach, 0)
-        total = (running.take(last, axis=axis) - running.take(first, axis=axis)).astype(np.float32)
-    return total
+    out = np.empty(image.shape, np.float32)
+    for channel, total in zip(out, image, strict=True):  # one after the other stays in the cache
+        for axis, reach in enumerate(half):
+            total = _runs(total, axis, reach)
+        channel[...] = total
+    return out
+
+
+def _runs(image: NDArray[Any], axis: int, reach: int) -> NDArray[np.float64]:
+    """Sums of 2 reach + 1 along an axis; in float64, since differences of long sums are taken."""
+
+    def part(first: int | None, last: int | None) -> tuple[slice, ...]:
+        return (slice(None),) * axis + (slice(first, last),)
+
+    n = image.shape[axis]
+    running = np.zeros([size + (2 * reach + 1 if a == axis else 0) for a, size in enumerate(image.shape)])
+    np.cumsum(image, axis=axis, out=running[part(reach + 1, reach + 1 + n)])
+    running[part(reach + 1 + n, None)] = running[part(reach + n, reach + n + 1)]
+    return np.asarray(running[part(2 * reach + 1, None)] - running[part(None, n)])

@@ -28,8 +28,8 @@ LIMITS = (
     "better. Scans that measure it worse keep less of a lesion.",
     "Changes of FA alone keep 35-60 % at SNR 20 and 20-41 % at SNR 10, and so does MD where most signal is lost, too.",
     "Novelty ranks inserted changes of MD above nine tenths of healthy voxels from 5 voxels across and 30 % lower or "
-    "60 % higher on; less change and smaller lesions only in part, and changes of FA alone not at all. Few of a lesion's "
-    "voxels pass the threshold that at most one healthy voxel in a thousand passes.",
+    "60 % higher on; less change and smaller lesions only in part, and changes of FA alone not at all. Few voxels "
+    "of a lesion pass the threshold that at most one healthy voxel in a thousand passes.",
     "Where the data are weak FA is biased: in white matter by -0.02, -0.03, -0.06 at SNR 20, 10, 5 with 6+1, in grey "
     "matter by +0.02, +0.04, +0.06.",
     "Trace images alone tell MD; FA and the fibres' direction are then the prior's guess.",
