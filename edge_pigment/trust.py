@@ -1,4 +1,4 @@
-"""How far a voxel's maps may be trusted: novelty and data share."""
+"""How far a voxel's maps may be trusted: novelty and data share. (`alteration` has novelty's other half.)"""
 
 import numpy as np
 

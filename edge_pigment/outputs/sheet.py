@@ -73,7 +73,7 @@ ROWS = (
     Row("MD", "MD", "Mean diffusivity", high=3, unit="10^{-3} mm^{2}/s", scale=1e3),
     Row("FA_sd", "FA sd", "Uncertainty of FA", "viridis", high=0.2),
     Row("MD_sd", "MD sd", "Uncertainty of MD", "viridis", high=0.3, unit="10^{-3} mm^{2}/s", scale=1e3),
-    Row("novelty", "Novelty", "Unlike its surroundings: lesion, artefact or new tissue; above 3 is rare",
+    Row("novelty", "Novelty", "Unlike its surroundings or healthy tissue: lesion, artefact; above 3 is rare",
         "inferno", high=6, unit="sd"),
     Row("datashare", "Data share", "0: from the surroundings; 1: from the voxel's own data", "viridis"),
 )  # fmt: skip

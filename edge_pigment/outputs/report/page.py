@@ -26,7 +26,7 @@ _LOOK = {USABLE: ("usable", "✓"), CARE: ("care", "!"), REPEAT: ("repeat", "✕
 _NOT_JUDGED = ("unknown", "?")
 _LOOK_AT = {
     "MD": "whose diffusion is far below the rest of the brain (a lesion, or an artefact)",
-    "novelty": "unlike its surroundings (a lesion, an artefact, or new to the prior)",
+    "novelty": "unlike its surroundings, or healthy tissue there (a lesion, an artefact, or new to the prior)",
 }
 """What an area is, by the map that shows it."""
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"

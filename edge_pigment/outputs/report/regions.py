@@ -1,9 +1,9 @@
 """Areas for the reader to look at: unlike what the prior knows, or of lower diffusion than the rest of the brain.
 
-Two tests, since each sees what the other does not. A voxel is novel where its surroundings predict something else, so
-novelty finds what is small, and edges; the inside of a large lesion is like its surroundings. There the mean
-diffusivity itself speaks: hardly any healthy tissue diffuses much less than the brain's median. Raised diffusion is no
-sign, as fluid does it everywhere. Neither is a diagnosis: artefacts do both.
+Two tests, since each sees what the other does not. A voxel is novel where its surroundings predict something else, or
+where healthy heads diffuse otherwise, which its scale makes sure of only for the larger part of large lesions. And the
+mean diffusivity itself speaks: hardly any healthy tissue diffuses much less than the brain's median. Raised diffusion
+alone is no sign, as fluid does it everywhere. Neither is a diagnosis: artefacts do both.
 """
 
 from collections.abc import Mapping
