@@ -12,7 +12,7 @@ from dipy.reconst.dti import TensorModel
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import Measurements, adapt, gather
 from edge_pigment.gradients import GradientTable
-from edge_pigment.maps import DIFFUSIVITIES, MM2_PER_S, to_image, voxel_maps
+from edge_pigment.maps import DIFFUSIVITIES, MM2_PER_S, to_image, voxel_maps, with_altered
 from edge_pigment.physics.backend import Outcome
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.moments import fractional_anisotropy
@@ -186,7 +186,8 @@ def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
         measurements = measured(scan)
         nu, mask = opened.manifest.nu, measurements.mask
         outcome = adapt(measurements, backend, session, nu).outcome
-        return estimate_of(voxel_maps(outcome, measurements.scale, nu, mask, alteration), mask)
+        maps = voxel_maps(outcome, measurements.scale, nu)
+        return estimate_of(with_altered(maps, alteration, mask, scan.voxel_size), mask)
 
     return estimate
 

@@ -1,7 +1,7 @@
 """Whether mean diffusivity is what healthy heads have at such a place, seen from further away than novelty looks.
 
 Whether neighbours predict a voxel does not tell a lesion's inside: the neighbours are ill as well. This test compares
-the voxel, and the means of boxes about it, with boxes up to twelve voxels away. A perceptron of two hidden layers turns
+the voxel, and the means of boxes about it, with boxes up to 3 cm away. A perceptron of two hidden layers turns
 that into the log odds of altered tissue. It has learned them from healthy heads with simulated changes of MD
 (`edge_pigment_prior.alterations`), so it is a test for such changes and for nothing else; its scale is that of healthy
 heads which it had not learned from.
@@ -10,6 +10,7 @@ heads which it had not learned from.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from edge_pigment.boxes import box_sums
 from edge_pigment.physics.backend import Array
 
-BOXES = ((1, 1), (3, 2), (6, 3), (12, 5))
-"""Half-widths in voxels, in plane and across slices; slices are thicker, as a rule."""
+BOXES = ((3.0, 3.0), (8.0, 6.0), (16.0, 10.0), (32.0, 16.0))
+"""Half-widths in mm, in plane and across slices: anatomy has a scale, voxels have many."""
 MD_RANGE = (0.1, 5.0)
 """Of the median; beyond is noise."""
 FLUID = (1.5, 2.2)
@@ -55,7 +56,7 @@ class Alteration:
         told = {key: _digits(getattr(self, key)) for key in ("mean", "sd", "log_odds", "normal")}
         path.write_text(json.dumps(told | {"layers": [[_digits(w), _digits(b)] for w, b in self.layers]}) + "\n")
 
-    def score(self, fa: Array, md: Array, md_sd: Array, mask: NDArray[np.bool_]) -> Array:
+    def score(self, fa: Array, md: Array, md_sd: Array, mask: NDArray[np.bool_], voxel_size: NDArray[Any]) -> Array:
         """How unlike healthy tissue: about N(0, 1) in healthy heads, 0 where there is too little tissue to compare.
 
         Args:
@@ -63,11 +64,12 @@ class Alteration:
             md: (V,) mm²/s.
             md_sd: (V,) mm²/s.
             mask: (Z, Y, X).
+            voxel_size: (3,) mm, along x, y and z.
 
         Returns:
             (V,).
         """
-        seen = features(fa, md, md_sd, mask)
+        seen = features(fa, md, md_sd, mask, voxel_size)
         if seen is None:
             return np.zeros(len(md), np.float32)
         return np.interp(self.odds(seen), self.log_odds, self.normal).astype(np.float32)
@@ -82,7 +84,17 @@ class Alteration:
         return np.asarray((x @ weights + bias)[:, 0])
 
 
-def features(fa: Array, md: Array, md_sd: Array, mask: NDArray[np.bool_]) -> Array | None:
+def half_widths(voxel_size: NDArray[Any]) -> list[tuple[int, int, int]]:
+    """BOXES in voxels, along z, y and x: in plane each wider than the one before, across slices at least one."""
+    x, y, z = voxel_size
+    found = [(0, 0, 0)]
+    for mm, across in BOXES:
+        in_plane = (max(round(mm / size), before + 1) for size, before in zip((y, x), found[-1][1:], strict=True))
+        found.append((max(round(across / z), 1), *in_plane))
+    return found[1:]
+
+
+def features(fa: Array, md: Array, md_sd: Array, mask: NDArray[np.bool_], voxel_size: NDArray[Any]) -> Array | None:
     """What is compared; arguments as of `Alteration.score`.
 
     Returns:
@@ -104,9 +116,9 @@ def features(fa: Array, md: Array, md_sd: Array, mask: NDArray[np.bool_]) -> Arr
     inner = np.stack([np.asarray(v, np.float32) for v in values])
     columns = [x, np.clip(md_sd / np.maximum(md, TISSUE_MD[0]), 0, 1), f]
     size = 1
-    for index, (h, hz) in enumerate(BOXES):
-        outer = box_sums(image, (hz, h, h))[:, brain]
-        outer_size = (2 * hz + 1) * (2 * h + 1) ** 2
+    for index, half in enumerate(half_widths(voxel_size)):
+        outer = box_sums(image, half)[:, brain]
+        outer_size = int(np.prod([2 * h + 1 for h in half]))
         if index < 2:
             columns += [outer[1] / outer[0], outer[3] / outer[0], outer[0] / outer_size]
         ring, count = outer - inner, outer[0] - inner[0]

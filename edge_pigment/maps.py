@@ -3,6 +3,8 @@
 Diffusivities in mm²/s, S0 in the image's own unit, angles in degrees; directions and tensors along image axes.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,21 +20,13 @@ TENSOR = ("Dxx", "Dyy", "Dzz", "Dxy", "Dxz", "Dyz")
 V1 = ("V1x", "V1y", "V1z")
 
 
-def voxel_maps(
-    outcome: Outcome,
-    scale: float,
-    nu: float,
-    mask: NDArray[np.bool_] | None = None,
-    alteration: Alteration | None = None,
-) -> dict[str, Array]:
+def voxel_maps(outcome: Outcome, scale: float, nu: float) -> dict[str, Array]:
     """Maps of the mask's voxels: name -> (V,), tensor (V, 6) in the order xx yy zz xy xz yz, V1 (V, 3).
 
     Args:
         outcome: of the V voxels.
         scale: median b=0 signal in the brain, in the image's unit.
         nu: degrees of freedom of the prior.
-        mask: (Z, Y, X) of the voxels.
-        alteration: test for altered tissue, which novelty takes note of; it needs the mask.
     """
     rows = dict(zip(COLUMNS, outcome.moments, strict=True))
     maps = {name: rows[name] for name in COLUMNS if name not in TENSOR + V1}
@@ -43,12 +37,26 @@ def voxel_maps(
     maps["tensor"] = np.stack([rows[name] for name in TENSOR], axis=-1) * np.float32(MM2_PER_S)
     maps["V1"] = np.stack([rows[name] for name in V1], axis=-1)
     maps["novelty"] = novelty(outcome.distance, outcome.share, nu)
-    if alteration is not None and mask is not None:
-        altered = alteration.score(maps["FA"], maps["MD"], maps["MD_sd"], mask)
-        maps["novelty"] = np.maximum(maps["novelty"], altered)
     maps["datashare"] = data_share(outcome.share)
     maps["residual"] = outcome.residual
     return maps
+
+
+def with_altered(
+    maps: dict[str, Array], alteration: Alteration | None, mask: NDArray[np.bool_], voxel_size: NDArray[Any]
+) -> dict[str, Array]:
+    """The maps of `voxel_maps`, where novelty takes note of altered tissue, too.
+
+    Args:
+        maps: of the mask's voxels.
+        alteration: the bundle's test; None changes nothing.
+        mask: (Z, Y, X).
+        voxel_size: (3,) mm.
+    """
+    if alteration is None:
+        return maps
+    altered = alteration.score(maps["FA"], maps["MD"], maps["MD_sd"], mask, voxel_size)
+    return maps | {"novelty": np.maximum(maps["novelty"], altered)}
 
 
 def to_image(values: Array, mask: NDArray[np.bool_]) -> Array:

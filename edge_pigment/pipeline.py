@@ -20,7 +20,7 @@ from edge_pigment.alteration import Alteration
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import DeviceError, InputError
 from edge_pigment.interpolation import interleave_of
-from edge_pigment.maps import to_image, voxel_maps
+from edge_pigment.maps import to_image, voxel_maps, with_altered
 from edge_pigment.network import NetworkWithFallback, open_network
 from edge_pigment.noise import estimate_sigma
 from edge_pigment.physics.backend import Backend
@@ -249,7 +249,8 @@ def run(
         warnings.append(texts.NETWORK_FAILED.format(why=session.failure))
 
     with steps.timed("maps"):
-        voxels = voxel_maps(adapted.outcome, m.scale, nu, m.mask, tools.alteration)
+        voxels = voxel_maps(adapted.outcome, m.scale, nu)
+        voxels = with_altered(voxels, tools.alteration, m.mask, acquisition.voxel_size)
         maps = {name: to_image(values, m.mask) for name, values in voxels.items()}
     with steps.timed("quality"):
         convention = check_frame(maps, mask, acquisition, m, adapted.summary, session)

@@ -5,12 +5,13 @@ import pytest
 
 from conftest import opening
 from edge_pigment import errors as texts
-from edge_pigment.alteration import FEATURES, LEAST, Alteration, features
+from edge_pigment.alteration import BOXES, FEATURES, LEAST, Alteration, features, half_widths
 from edge_pigment.boxes import box_sums
 from edge_pigment.errors import BundleError
 from edge_pigment.prior.bundle import ALTERATION, SUMS, Bundle, load_bundle, sums
 
 RNG = np.random.default_rng(0)
+SIZE = np.array([2.5, 2.5, 4.0])
 
 
 def head(shape=(12, 40, 44)):
@@ -34,7 +35,7 @@ def test_sums_over_boxes_are_those_of_a_loop():
 
 def test_features_do_not_depend_on_what_the_whole_brain_diffuses_at():
     fa, md, mask = head()
-    once, again = (features(fa[mask], k * md[mask], k * 0.1 * md[mask], mask) for k in (1, 1.15))
+    once, again = (features(fa[mask], k * md[mask], k * 0.1 * md[mask], mask, SIZE) for k in (1, 1.15))
     assert once.shape == (mask.sum(), FEATURES)
     assert np.all(np.isfinite(once))
     np.testing.assert_allclose(once, again, atol=2e-3)
@@ -43,7 +44,7 @@ def test_features_do_not_depend_on_what_the_whole_brain_diffuses_at():
 def test_features_are_those_of_the_brain_wherever_it_lies():
     fa, md, mask = head()
     wide = [np.pad(a, 9) for a in (fa, md, mask)]
-    once, again = (features(f[m], d[m], 0.1 * d[m], m) for f, d, m in ((fa, md, mask), wide))
+    once, again = (features(f[m], d[m], 0.1 * d[m], m, SIZE) for f, d, m in ((fa, md, mask), wide))
     np.testing.assert_allclose(once, again, atol=1e-4)
 
 
@@ -55,8 +56,8 @@ def test_what_is_altered_stands_out_and_the_rest_does_not():
     ball &= (md < 1e-3) & mask
     for factor in (0.5, 1.9):
         ill = np.where(ball, factor * md, md)
-        score = test.score(fa[mask], ill[mask], 0.06 * ill[mask], mask)
-        healthy = test.score(fa[mask], md[mask], 0.06 * md[mask], mask)
+        score = test.score(fa[mask], ill[mask], 0.06 * ill[mask], mask, SIZE)
+        healthy = test.score(fa[mask], md[mask], 0.06 * md[mask], mask, SIZE)
         inside = ball[mask]
         assert np.mean(healthy[~inside] > 3.09) < 0.01
         assert np.median(score[inside]) > np.quantile(healthy, 0.97)
@@ -65,12 +66,12 @@ def test_what_is_altered_stands_out_and_the_rest_does_not():
 def test_too_little_tissue_is_not_judged():
     mask = np.ones((1, 1, LEAST - 1), bool)
     few = np.full(mask.size, 0.8e-3, np.float32)
-    assert not load_bundle().alteration().score(few * 0, few, few, mask).any()
+    assert not load_bundle().alteration().score(few * 0, few, few, mask, SIZE).any()
 
 
 def test_an_image_of_one_slice_is_judged():
     fa, md, mask = head((1, 40, 44))
-    assert np.all(np.isfinite(load_bundle().alteration().score(fa[mask], md[mask], 0.1 * md[mask], mask)))
+    assert np.all(np.isfinite(load_bundle().alteration().score(fa[mask], md[mask], 0.1 * md[mask], mask, SIZE)))
 
 
 def test_what_is_written_is_what_is_read(tmp_path):
@@ -92,3 +93,13 @@ def test_a_test_for_other_features_is_refused(tmp_path):
     (tmp_path / SUMS).write_text(sums(tmp_path))
     with pytest.raises(BundleError, match=opening(texts.BUNDLE_MANIFEST)):
         Bundle(tmp_path, load_bundle().manifest, "").alteration()
+
+
+@pytest.mark.parametrize("size", [(1.2, 1.2, 1.2), (2.0, 2.5, 5.0), (4.0, 4.0, 8.0), (30.0, 30.0, 30.0)])
+def test_boxes_grow_at_any_voxel_size(size):
+    found = half_widths(np.array(size))
+    assert len(found) == len(BOXES)
+    for before, after in zip([(0, 0, 0), *found], found, strict=False):
+        assert after[1] > before[1]
+        assert after[2] > before[2]
+        assert after[0] >= 1

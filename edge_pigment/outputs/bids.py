@@ -101,8 +101,8 @@ MAPS: dict[str, MapFile] = {
         "novelty",
         NO_UNIT,
         "How badly the surroundings predict the voxel's own measurements, or how unlike healthy tissue at such a place "
-        "its mean diffusivity is, whichever is more, as a standard normal score: large in lesions, where the prior does "
-        "not know the tissue, or where the data are wrong.",
+        "its mean diffusivity is, whichever is more, as a standard normal score: large in lesions, where the prior "
+        "does not know the tissue, or where the data are wrong.",
     ),
     "datashare": MapFile(
         "datashare",

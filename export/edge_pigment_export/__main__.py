@@ -28,7 +28,7 @@ LIMITS = (
     "better. Scans that measure it worse keep less of a lesion.",
     "Changes of FA alone keep 35-60 % at SNR 20 and 20-41 % at SNR 10, and so does MD where most signal is lost, too.",
     "Novelty ranks inserted changes of MD at SNR 20 above about nine tenths of healthy voxels from 5 voxels across and "
-    "30 % lower or 60 % higher on, smaller lesions and MD 30 % higher above six to nine tenths, and changes of FA alone "
+    "30 % lower or 60 % higher on, smaller lesions and MD 30 % higher above six to nine tenths, changes of FA alone "
     "not at all. Few voxels of a lesion pass the threshold that at most three healthy voxels in a thousand pass.",
     "Where the data are weak FA is biased: in white matter by -0.02, -0.03, -0.06 at SNR 20, 10, 5 with 6+1, in grey "
     "matter by +0.02, +0.04, +0.06.",

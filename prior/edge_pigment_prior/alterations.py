@@ -144,10 +144,11 @@ def simulated_head(
     y = np.hypot(S + sigma * rng.standard_normal(S.shape), sigma * rng.standard_normal(S.shape))
     signal = np.zeros((len(b), *mask.shape), np.float32)
     signal[:, mask] = y
-    affine = np.diag([*reference.voxel_size, 1.0])
+    size = np.array(reference.voxel_size) * (1, 1, thin)
+    affine = np.diag([*size, 1.0])
     m = gather(Acquisition(signal.T, GradientTable(b, bvecs), affine), mask.T, sigma)
     maps = voxel_maps(adapt(m, backend, network, nu).outcome, m.scale, nu)
-    seen = features(maps["FA"], maps["MD"], maps["MD_sd"], m.mask)
+    seen = features(maps["FA"], maps["MD"], maps["MD_sd"], m.mask, size)
     return None if seen is None else Head(reference.name.split("_")[0], seen, altered[m.mask])
 
 
