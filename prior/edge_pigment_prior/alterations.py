@@ -62,8 +62,8 @@ BATCH = 4096
 RATE = 1e-2
 DECAY = 0.05
 QUANTILES = np.r_[np.linspace(0.001, 0.99, 100), 1 - np.geomspace(0.009, 1e-4, 40)]
-"""Of healthy voxels, at which log odds are given their normal score: dense where flags are decided. Rarer than one in ten
-thousand counts as that (a score of 3.7), which the training heads cannot tell from luck."""
+"""Of healthy voxels, at which log odds are given their normal score: dense where flags are decided. Rarer than one in
+ten thousand counts as that (a score of 3.7), which the training heads cannot tell from luck."""
 
 
 class Head(NamedTuple):
