@@ -18,8 +18,9 @@ import numpy as np
 import typer
 
 from edge_pigment.acquisition import Acquisition, read_acquisition
-from edge_pigment.physics.tensor import quadratic_form
+from edge_pigment_prior import rescan
 from edge_pigment_prior.references import Reference, find_scans, fit_reference
+from edge_pigment_prior.rescan import spread_directions
 from methods import (
     METHODS,
     Estimate,
@@ -27,7 +28,6 @@ from methods import (
     UndefinedError,
     full_fit,
     of_reference,
-    spread_directions,
     subset_directions,
 )
 from scores import biases, bootstrap, figure, intervals, judge, main_rows, markdown, tenfold
@@ -65,12 +65,8 @@ def simulate(reference: Reference, cell: Cell, seed: int) -> Scan:
 
 def rician(reference: Reference, bvals: Array, bvecs: Array, sigma: float, rng: np.random.Generator) -> Scan:
     """A scan of a reference with any table, bvals (N,) in s/mm² and bvecs (N, 3), and noise."""
-    theta = reference.theta[:, reference.mask]
-    log_s = np.clip(theta[0], -4, 4) - bvals[:, None] / 1000 * (quadratic_form(bvecs) @ theta[1:])
-    S = np.exp(log_s)
-    y = np.hypot(S + sigma * rng.standard_normal(S.shape), sigma * rng.standard_normal(S.shape))
     signal = np.zeros((len(bvals), *reference.mask.shape), np.float32)
-    signal[:, reference.mask] = y
+    signal[:, reference.mask] = rescan.rician(reference.theta[:, reference.mask], bvals / 1000, bvecs, sigma, rng)
     return Scan(signal.T, bvals, bvecs, reference.mask.T, sigma, np.array(reference.voxel_size))
 
 

@@ -26,7 +26,7 @@ from edge_pigment.physics.tensor import quadratic_form, to_matrix
 from edge_pigment.prior.bundle import load_bundle
 from edge_pigment.prior.context import ContextSession
 from edge_pigment_prior.references import Reference, find_scans, fit_reference
-from methods import spread_directions
+from edge_pigment_prior.rescan import spread_directions
 from scores import NORMAL_90
 
 Array = np.ndarray[Any, Any]

@@ -20,7 +20,6 @@ from edge_pigment.physics.tensor import diffusivity, to_matrix
 from edge_pigment.prior.bundle import load_bundle
 from edge_pigment.prior.context import ContextSession
 from edge_pigment_prior.references import NO_STUDENT, Reference, unaided
-from edge_pigment_prior.schemes import random_rotation, repel
 
 Array = np.ndarray[Any, Any]
 UNKNOWNS = 7
@@ -81,11 +80,6 @@ def of_tensors(D: Array) -> Estimate:
     """(X, Y, Z, 6) in µm²/ms."""
     values, vectors = np.linalg.eigh(to_matrix(D))
     return from_tensors(np.maximum(values, 0)[..., ::-1], vectors[..., ::-1])
-
-
-def spread_directions(n: int, rng: np.random.Generator) -> Array:
-    """n directions spread by electrostatic repulsion, turned at random."""
-    return repel(rng.normal(size=(n, 3)), 200) @ random_rotation(rng).T
 
 
 def subset_directions(table: GradientTable, n: int) -> tuple[Array, Array]:

@@ -21,12 +21,12 @@ from edge_pigment.maps import MM2_PER_S, voxel_maps
 from edge_pigment.physics.backend import Array, Summary
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.moments import fractional_anisotropy
-from edge_pigment.physics.tensor import quadratic_form, to_matrix
+from edge_pigment.physics.tensor import to_matrix
 from edge_pigment.prior.context import Network
 from edge_pigment.prior.features import CHANNELS, VOXEL_CHANNELS
 from edge_pigment_prior.network import ContextPrior, MaskedConvolution
 from edge_pigment_prior.references import Reference
-from edge_pigment_prior.schemes import random_rotation, repel
+from edge_pigment_prior.rescan import rician, spread_directions
 from edge_pigment_prior.train import Settings, train
 
 NORMAL_90 = 1.6449
@@ -117,11 +117,9 @@ def simulated(reference: Reference, snr: float, seed: int) -> tuple[Measurements
     middle = max(int(np.median(np.nonzero(reference.mask)[0])) - SLICES // 2, 0)
     part = slice(middle, middle + SLICES)
     mask, theta = reference.mask[part], reference.theta[:, part]
-    g = np.concatenate([np.zeros((1, 3)), repel(rng.normal(size=(6, 3)), 200) @ random_rotation(rng).T])
+    g = np.concatenate([np.zeros((1, 3)), spread_directions(6, rng)])
     b = np.r_[0.0, np.ones(6)]
-    S = np.exp(np.clip(theta[0, mask], -4, 4) - b[:, None] * (quadratic_form(g) @ theta[1:, mask]))
-    noise = rng.standard_normal((2, *S.shape)) / snr
-    y = np.hypot(S + noise[0], noise[1]).astype(np.float32)
+    y = rician(theta[:, mask], b, g, 1 / snr, rng).astype(np.float32)
     sigma = np.full(y.shape[1], 1 / snr, np.float32)
     return Measurements(y, b.astype(np.float32), g.astype(np.float32), sigma, 1.0, mask), theta[:, mask]
 

@@ -20,12 +20,12 @@ from edge_pigment.alteration import Alteration, features
 from edge_pigment.gradients import GradientTable
 from edge_pigment.maps import voxel_maps
 from edge_pigment.physics.backend import Array, Backend
-from edge_pigment.physics.tensor import quadratic_form
 from edge_pigment.prior.context import ContextSession
 from edge_pigment.simulate.directions import electrostatic
 from edge_pigment_prior.changes import scale, smooth_field
 from edge_pigment_prior.patches import TRUTH_SD
 from edge_pigment_prior.references import Reference
+from edge_pigment_prior.rescan import rician
 from edge_pigment_prior.schemes import random_rotation
 
 COUNT = (15, 45)
@@ -54,6 +54,8 @@ MOSTLY = 0.6
 """Part of a coarser voxel that must be brain."""
 LEAST_HEALTHY = 50_000
 """Voxels of healthy scans without which a head has no say in the scale."""
+LEAST_ALTERED = 700
+"""Voxels of a slab without which nothing is altered in it: the changes would be most of what there is."""
 EACH = 14_000
 """Voxels taken of a head: a large one would speak for all."""
 HIDDEN = 32
@@ -135,17 +137,14 @@ def simulated_head(
         mask[filled[first] + int(rng.integers(1, 12)) :] = False
     field = np.exp(FIELD_SD * smooth_field((mask.shape[0], *mask.shape[1:]), rng))
     scale(theta, field, np.ones_like(field))
-    altered = np.zeros_like(mask) if healthy or mask.sum() < EACH // 20 else alter(theta, mask, rng)
+    altered = np.zeros_like(mask) if healthy or mask.sum() < LEAST_ALTERED else alter(theta, mask, rng)
     directions = int(rng.choice(DIRECTIONS))
     b0s = max(directions // 10, 1)
     b = np.r_[np.zeros(b0s), np.full(directions, rng.uniform(*B))]
     bvecs = np.concatenate([np.zeros((b0s, 3)), electrostatic(directions) @ random_rotation(rng).T])
     sigma = float(np.exp(-rng.uniform(*np.log(SNR))))
-    flat = theta[:, mask]
-    S = np.exp(np.clip(flat[0], -4, 4) - b[:, None] / 1000 * (quadratic_form(bvecs) @ flat[1:]))
-    y = np.hypot(S + sigma * rng.standard_normal(S.shape), sigma * rng.standard_normal(S.shape))
     signal = np.zeros((len(b), *mask.shape), np.float32)
-    signal[:, mask] = y
+    signal[:, mask] = rician(theta[:, mask], b / 1000, bvecs, sigma, rng)
     size = np.array(reference.voxel_size) * (1, 1, thin)
     affine = np.diag([*size, 1.0])
     m = gather(Acquisition(signal.T, GradientTable(b, bvecs), affine), mask.T, sigma)
@@ -175,10 +174,9 @@ def learn(found: list[Head], seed: int) -> Alteration:
         healthy = [others.odds(head.features) for head in found if head.name == name and not head.altered.any()]
         if sum(map(len, healthy)) >= LEAST_HEALTHY:
             apart.append(np.quantile(np.concatenate(healthy), QUANTILES))
-    log_odds = np.mean(apart, axis=0)
+    log_odds = np.mean(apart, axis=0).astype(np.float32)
     normal = np.array([NormalDist().inv_cdf(q) for q in QUANTILES], np.float32)
-    whole = fit(found, seed)
-    return Alteration(whole.mean, whole.sd, whole.layers, log_odds.astype(np.float32), normal)
+    return replace(fit(found, seed), log_odds=log_odds, normal=normal)
 
 
 def fit(found: list[Head], seed: int) -> Alteration:
