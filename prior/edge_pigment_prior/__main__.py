@@ -53,9 +53,7 @@ def train(
     from edge_pigment_prior.train import train as train_run
 
     torch.set_num_threads(threads)
-    scans = [s for s in find_scans(data) if not only or any(part in s.name for part in only)]
-    if not scans:
-        raise typer.BadParameter(f"no sub-*/**/dwi/*_dwi.nii.gz in {data}")
+    scans = _scans(data, only)
     cache = run / "references"
     fitted = joined_references(scans, cache, typer.echo) if join else references(scans, cache)
     for reference in fitted:
@@ -104,9 +102,7 @@ def alterations(
     from edge_pigment.prior.context import ContextSession
     from edge_pigment_prior.alterations import heads, learn
 
-    scans = [s for s in find_scans(data) if not only or any(part in s.name for part in only)]
-    if not scans:
-        raise typer.BadParameter(f"no sub-*/**/dwi/*_dwi.nii.gz in {data}")
+    scans = _scans(data, only)
     fitted = references(scans, run / "references")
     opened = load_bundle(bundle)
     found = list(heads(fitted, HostBackend(None), ContextSession(opened), opened.manifest.nu, each, seed))
@@ -136,7 +132,7 @@ def ablate(
     if unknown := set(variant or ()) - {v.name for v in chosen}:
         raise typer.BadParameter(f"no variant {', '.join(unknown)}; there are {', '.join(v.name for v in VARIANTS)}")
     torch.set_num_threads(threads)
-    scans = [s for s in find_scans(data) if not only or any(part in s.name for part in only)]
+    scans = _scans(data, only)
     train_on, judge_by = references(scans, run / "references"), references(find_scans(unseen), run / "unseen")
     settings = Settings(steps=steps)
     rows = ablate_runs(train_on, judge_by, run, settings, snr, chosen, lambda row: typer.echo(str(row)))
@@ -171,6 +167,14 @@ def plot(
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(output, dpi=120)
+
+
+def _scans(data: Path, only: list[str] | None) -> list[Path]:
+    """The scans of a folder whose name contains one of the parts; all of them without any."""
+    scans = [s for s in find_scans(data) if not only or any(part in s.name for part in only)]
+    if not scans:
+        raise typer.BadParameter(f"no sub-*/**/dwi/*_dwi.nii.gz in {data}")
+    return scans
 
 
 if __name__ == "__main__":
