@@ -110,10 +110,9 @@ def features(fa: Array, md: Array, md_sd: Array, mask: NDArray[np.bool_], voxel_
     box = tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(mask))
     brain = mask[box]
     values = (np.ones_like(x), x, x * x, f, f * f, relative > FLUID[0], relative > FLUID[1])
-    image = np.zeros((len(values), *brain.shape), np.float32)
-    for channel, value in zip(image, values, strict=True):
-        channel[brain] = value
-    inner = np.stack([np.asarray(v, np.float32) for v in values])
+    inner = np.stack(values).astype(np.float32)
+    image = np.zeros((len(inner), *brain.shape), np.float32)
+    image[:, brain] = inner
     columns = [x, np.clip(md_sd / np.maximum(md, TISSUE_MD[0]), 0, 1), f]
     size = 1
     for index, half in enumerate(half_widths(voxel_size)):
@@ -129,5 +128,5 @@ def features(fa: Array, md: Array, md_sd: Array, mask: NDArray[np.bool_], voxel_
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _digits(a: Array) -> object:
-    return json.loads(json.dumps(a.tolist()), parse_float=lambda text: float(f"{float(text):.6g}"))
+def _digits(a: Array) -> Any:
+    return np.vectorize(lambda number: float(f"{number:.6g}"), otypes=[float])(a).tolist()
