@@ -179,9 +179,9 @@ def _ours(bundle: Path | None) -> Callable[[Scan, Array], Estimate]:
     def estimate(scan: Scan, where: Array) -> Estimate:
         measurements = measured(scan)
         nu, mask = opened.manifest.nu, measurements.mask
-        outcome = adapt(measurements, backend, session, nu).outcome
-        maps = voxel_maps(outcome, measurements.scale, nu)
-        return estimate_of(with_altered(maps, alteration, mask, scan.voxel_size), mask)
+        adapted = adapt(measurements, backend, session, nu)
+        maps = voxel_maps(adapted.outcome, measurements.scale, nu)
+        return estimate_of(with_altered(maps, alteration, adapted.innovation, mask, scan.voxel_size), mask)
 
     return estimate
 

@@ -1,4 +1,4 @@
-"""The three steps on one scan: summarise, context prior, adapt.
+"""The three steps on one scan: summarise, context prior, adapt; between the last two, the prior may step back.
 
 The signal is scaled once, so that the median b=0 signal in the brain is 1; the prior knows no other unit.
 """
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition
+from edge_pigment.innovation import Innovation, innovation, step_back
 from edge_pigment.interpolation import interleaved_prior
 from edge_pigment.physics.backend import Array, Backend, Outcome, Summary
 from edge_pigment.prior.context import Network
@@ -78,10 +79,11 @@ def gather(
 
 @dataclass(frozen=True, eq=False)
 class Adapted:
-    """What the adaptation found, with the summary it came from."""
+    """What the adaptation found, with the summary it came from and what its prior had not foretold."""
 
     summary: Summary
     outcome: Outcome
+    innovation: Innovation
     seconds: dict[str, float]
 
 
@@ -105,14 +107,23 @@ def adapt(
     with backend.hold(m.y, m.b, m.bvecs, m.sigma) as held:
         summary = held.summarise()
         seconds["summarise"] = time.perf_counter() - t
+        found = None
+
+        def revise(mean: Array, factor: Array) -> Array:
+            nonlocal found
+            found = innovation(summary, mean, factor, m.mask, m.interleave)
+            return step_back(mean, factor, found)
+
         t = started("context prior")
-        outcome = context.adapt_in_place(held, m.mask, nu) if m.interleave == 1 else None
+        outcome = context.adapt_in_place(held, m.mask, nu, revise) if m.interleave == 1 else None
         seconds["context prior"] = time.perf_counter() - t  # with the adaptation, where both went on the GPU at once
         if outcome is None:
             told = partial(progress, "context prior") if progress else None
             mean, factor = interleaved_prior(context, summary, m.mask, m.interleave, told)
+            factor = revise(mean, factor)
             seconds["context prior"] = time.perf_counter() - t
             t = started("adapt")
             outcome = held.adapt(mean, factor, nu)
             seconds["adapt"] = time.perf_counter() - t
-    return Adapted(summary, outcome, seconds)
+    assert found is not None  # whichever way was taken, the prior was revised
+    return Adapted(summary, outcome, found, seconds)

@@ -1,10 +1,10 @@
 """Whether mean diffusivity is what healthy heads have at such a place, seen from further away than novelty looks.
 
 Whether neighbours predict a voxel does not tell a lesion's inside: the neighbours are ill as well. This test compares
-the voxel, and the means of boxes about it, with boxes up to 3 cm away. A perceptron of two hidden layers turns
-that into the log odds of altered tissue. It has learned them from healthy heads with simulated changes of MD
-(`edge_pigment_prior.alterations`), so it is a test for such changes and for nothing else; its scale is that of healthy
-heads which it had not learned from.
+the voxel, and the means of boxes about it, with boxes up to 3 cm away. A perceptron of two hidden layers turns that,
+and what the prior had not foretold (`innovation`), into the log odds of altered tissue. It has learned them from
+healthy heads with simulated changes of MD (`edge_pigment_prior.alterations`), so it is a test for such changes and for nothing
+else; its scale is that of healthy heads which it had not learned from.
 """
 
 import json
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment.boxes import box_sums
+from edge_pigment.innovation import Innovation
 from edge_pigment.physics.backend import Array
 
 BOXES = ((3.0, 3.0), (8.0, 6.0), (16.0, 10.0), (32.0, 16.0))
@@ -26,7 +27,9 @@ FLUID = (1.5, 2.2)
 """MD over the median: partial volume, and fluid."""
 TISSUE_MD = (1e-4, 1.3e-3)
 """mm²/s; what the median is taken of."""
-FEATURES = 3 + 2 * 3 + 7 * len(BOXES)
+LOUDEST = 8.0
+"""sd of innovations; more say no more."""
+FEATURES = 6 + 2 * 3 + 7 * len(BOXES)
 """See `features`."""
 LEAST = 20
 """Voxels of tissue without which there is no median to compare with."""
@@ -56,20 +59,29 @@ class Alteration:
         told = {key: _digits(getattr(self, key)) for key in ("mean", "sd", "log_odds", "normal")}
         path.write_text(json.dumps(told | {"layers": [[_digits(w), _digits(b)] for w, b in self.layers]}) + "\n")
 
-    def score(self, fa: Array, md: Array, md_sd: Array, mask: NDArray[np.bool_], voxel_size: NDArray[Any]) -> Array:
+    def score(
+        self,
+        fa: Array,
+        md: Array,
+        md_sd: Array,
+        found: Innovation,
+        mask: NDArray[np.bool_],
+        voxel_size: NDArray[Any],
+    ) -> Array:
         """How unlike healthy tissue: about N(0, 1) in healthy heads, 0 where there is too little tissue to compare.
 
         Args:
             fa: (V,) in the C order of mask.
             md: (V,) mm²/s.
             md_sd: (V,) mm²/s.
+            found: of the same voxels.
             mask: (Z, Y, X).
             voxel_size: (3,) mm, along x, y and z.
 
         Returns:
             (V,).
         """
-        seen = features(fa, md, md_sd, mask, voxel_size)
+        seen = features(fa, md, md_sd, found, mask, voxel_size)
         if seen is None:
             return np.zeros(len(md), np.float32)
         return np.interp(self.odds(seen), self.log_odds, self.normal).astype(np.float32)
@@ -94,11 +106,14 @@ def half_widths(voxel_size: NDArray[Any]) -> list[tuple[int, int, int]]:
     return found[1:]
 
 
-def features(fa: Array, md: Array, md_sd: Array, mask: NDArray[np.bool_], voxel_size: NDArray[Any]) -> Array | None:
+def features(
+    fa: Array, md: Array, md_sd: Array, found: Innovation, mask: NDArray[np.bool_], voxel_size: NDArray[Any]
+) -> Array | None:
     """What is compared; arguments as of `Alteration.score`.
 
     Returns:
-        (V, FEATURES): log MD over the brain's median, its relative sd, FA; mean log MD, mean FA and part of brain in
+        (V, FEATURES): log MD over the brain's median, its relative sd, FA; the innovations of the voxel, of the best
+        square and of the best ball about it; mean log MD, mean FA and part of brain in
         the two smallest boxes; and of each ring between two boxes mean and sd of log MD, mean and sd of FA, parts of
         what is partly and mostly fluid, and the part that is brain. None for less than `LEAST` voxels of tissue.
     """
@@ -114,6 +129,7 @@ def features(fa: Array, md: Array, md_sd: Array, mask: NDArray[np.bool_], voxel_
     image = np.zeros((len(inner), *brain.shape), np.float32)
     image[:, brain] = inner
     columns = [x, np.clip(md_sd / np.maximum(md, TISSUE_MD[0]), 0, 1), f]
+    columns += [np.clip(each, -LOUDEST, LOUDEST) for each in (found.own, found.box, found.ball)]
     size = 1
     for index, half in enumerate(half_widths(voxel_size)):
         outer = box_sums(image, half)[:, brain]

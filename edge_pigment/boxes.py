@@ -1,4 +1,4 @@
-"""Sums over neighbouring voxels, for what is looked at in more than one voxel."""
+"""Boxes of voxels: the sums over them, for what is looked at in more than one voxel, and the one that holds a mask."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -47,3 +47,13 @@ def box_sums(image: NDArray[np.float32], half: tuple[int, int, int]) -> NDArray[
 def _band(n: int, reach: int) -> NDArray[np.float32]:
     at = np.arange(n)
     return (abs(at[:, None] - at) <= reach).astype(np.float32)
+
+
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The smallest box that holds every true voxel of a non-empty mask."""
+    box = []
+    for axis in range(mask.ndim):
+        other = tuple(a for a in range(mask.ndim) if a != axis)
+        where = np.flatnonzero(mask.any(axis=other))
+        box.append(slice(int(where[0]), int(where[-1]) + 1))
+    return tuple(box)

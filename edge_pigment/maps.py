@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment.alteration import Alteration
+from edge_pigment.innovation import Innovation
 from edge_pigment.physics.backend import Array, Outcome
 from edge_pigment.physics.moments import COLUMNS
 from edge_pigment.trust import data_share, novelty
@@ -43,19 +44,24 @@ def voxel_maps(outcome: Outcome, scale: float, nu: float) -> dict[str, Array]:
 
 
 def with_altered(
-    maps: dict[str, Array], alteration: Alteration | None, mask: NDArray[np.bool_], voxel_size: NDArray[Any]
+    maps: dict[str, Array],
+    alteration: Alteration | None,
+    found: Innovation,
+    mask: NDArray[np.bool_],
+    voxel_size: NDArray[Any],
 ) -> dict[str, Array]:
     """The maps of `voxel_maps`, where novelty takes note of altered tissue, too.
 
     Args:
         maps: of the mask's voxels.
         alteration: the bundle's test; None changes nothing.
+        found: what the prior had not foretold of the same voxels.
         mask: (Z, Y, X).
         voxel_size: (3,) mm.
     """
     if alteration is None:
         return maps
-    altered = alteration.score(maps["FA"], maps["MD"], maps["MD_sd"], mask, voxel_size)
+    altered = alteration.score(maps["FA"], maps["MD"], maps["MD_sd"], found, mask, voxel_size)
     return maps | {"novelty": np.maximum(maps["novelty"], altered)}
 
 

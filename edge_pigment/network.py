@@ -21,7 +21,7 @@ from edge_pigment.physics.gpu import open_gpu
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.prior import engine
 from edge_pigment.prior.bundle import Bundle
-from edge_pigment.prior.context import PROVIDERS, ContextSession, Network
+from edge_pigment.prior.context import PROVIDERS, ContextSession, Network, Revise
 from edge_pigment.prior.runner import EngineNetwork, Runner
 
 NETWORKS = ("auto", *PROVIDERS, "tensorrt")
@@ -61,11 +61,11 @@ class NetworkWithFallback(Network):
                 self.failure = str(error)
         return self._second.run_slices(features)
 
-    def adapt_in_place(self, held: Held, mask: NDArray[np.bool_], nu: float) -> Outcome | None:
+    def adapt_in_place(self, held: Held, mask: NDArray[np.bool_], nu: float, revise: Revise) -> Outcome | None:
         """See `Network.adapt_in_place`."""
         if not self.failure:
             try:
-                return self._first.adapt_in_place(held, mask, nu)
+                return self._first.adapt_in_place(held, mask, nu, revise)
             except DeviceError as error:
                 self.failure = str(error)
         return None

@@ -250,7 +250,7 @@ def run(
 
     with steps.timed("maps"):
         voxels = voxel_maps(adapted.outcome, m.scale, nu)
-        voxels = with_altered(voxels, tools.alteration, m.mask, acquisition.voxel_size)
+        voxels = with_altered(voxels, tools.alteration, adapted.innovation, m.mask, acquisition.voxel_size)
         maps = {name: to_image(values, m.mask) for name, values in voxels.items()}
     with steps.timed("quality"):
         convention = check_frame(maps, mask, acquisition, m, adapted.summary, session)

@@ -156,6 +156,20 @@ class DeviceScan:
         with self.gpu.current():
             self.gpu.launch("features_gather", math.prod(shape), struct.pack("@l3i5P", self.V, *shape, *pointers))
 
+    def prior(self) -> tuple[Array, Array]:
+        """Mean (7, V) and factor (28, V) of a resident scan, fetched from the GPU."""
+        found = {name: self.gpu.empty((rows, self.V)) for name, rows in PRIOR.items()}
+        with self.gpu.current():
+            self._download(found, 0, self.V)
+            self.gpu.synchronise()
+        return found["mean"], found["factor"]
+
+    def replace_factor(self, factor: Array) -> None:
+        """Put another factor (28, V) in the place of a resident scan's."""
+        with self.gpu.current():
+            self._arena.upload("factor", checked("factor", factor, (PACKED, self.V)), 0, self.V)
+            self.gpu.synchronise()  # the array may be gone before an asynchronous copy is done
+
     def summarise(self) -> Summary:
         """See `backend.Backend.summarise`."""
         summary = Summary(*[self.gpu.empty((rows, self.V)) for rows in SUMMARY.values()])

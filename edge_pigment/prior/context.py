@@ -12,6 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from edge_pigment import errors as texts
+from edge_pigment.boxes import bounding_box
 from edge_pigment.errors import DeviceError
 from edge_pigment.physics.adaptation import PACKED
 from edge_pigment.physics.backend import Array, Held, Outcome, Summary
@@ -26,6 +27,9 @@ PROVIDERS = {"cpu": CPU, "ort-cuda": "CUDAExecutionProvider", "ort-tensorrt": "T
 """What `--network` calls ONNX Runtime's providers -> what ONNX Runtime does."""
 INPUT = "features"
 OUTPUTS = ("mean", "precision_factor")
+
+
+Revise = Callable[[Array, Array], Array]
 
 
 class Network:
@@ -74,8 +78,14 @@ class Network:
                 progress(last / len(mask))
         return mean, factor
 
-    def adapt_in_place(self, held: Held, mask: NDArray[np.bool_], nu: float) -> Outcome | None:
-        """Prior and adaptation of a summarised scan without leaving the GPU, if network and scan both lie there.
+    def adapt_in_place(self, held: Held, mask: NDArray[np.bool_], nu: float, revise: Revise) -> Outcome | None:
+        """Prior and adaptation of a summarised scan on the GPU, if network and scan both lie there.
+
+        Args:
+            held: the scan.
+            mask: (Z, Y, X).
+            nu: degrees of freedom of the prior.
+            revise: makes of the prior's mean (7, V) and factor (28, V) the factor that is adapted.
 
         Returns:
             the outcome, or None: then `prior` and `held.adapt` are to do it.
@@ -159,13 +169,3 @@ def _open(path: Path, threads: int | None, provider: str) -> ort.InferenceSessio
         why = f"it took {session.get_providers()[0]} in its place"
         raise DeviceError(texts.PROVIDER_FAILED.format(network=provider, provider=name, why=why))
     return session
-
-
-def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The smallest box that holds every true voxel of a non-empty mask."""
-    box = []
-    for axis in range(mask.ndim):
-        other = tuple(a for a in range(mask.ndim) if a != axis)
-        where = np.flatnonzero(mask.any(axis=other))
-        box.append(slice(int(where[0]), int(where[-1]) + 1))
-    return tuple(box)

@@ -1,7 +1,7 @@
 """A TensorRT engine at work, on the stream and in the memory of the CUDA kernels (`physics.cuda`).
 
-Where a scan lies on the GPU as a whole, summaries and priors stay there: kernels make the network's input and take its
-outputs, and nothing is copied or waited for between the three steps.
+Where a scan lies on the GPU as a whole, kernels make the network's input there and take its outputs. Between the
+network and the adaptation the priors visit the host, where it is decided in which voxels they step back (`innovation`).
 
 Calls are those that TensorRT 10.3 and 11 share: `deserialize_cuda_engine`, `set_input_shape`, `set_tensor_address`,
 `execute_async_v3`.
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment import errors as texts
+from edge_pigment.boxes import bounding_box
 from edge_pigment.errors import DeviceError
 from edge_pigment.physics.adaptation import PACKED
 from edge_pigment.physics.backend import Array, Held, Outcome
@@ -20,7 +21,7 @@ from edge_pigment.physics.cuda import DeviceScan
 from edge_pigment.physics.fallback import HeldWithFallback
 from edge_pigment.physics.gpu import FLOAT, Gpu
 from edge_pigment.physics.tensor import DIMENSION
-from edge_pigment.prior.context import INPUT, OUTPUTS, Network, bounding_box
+from edge_pigment.prior.context import INPUT, OUTPUTS, Network, Revise
 from edge_pigment.prior.engine import EngineKey, command, words
 from edge_pigment.prior.features import CHANNELS
 
@@ -120,7 +121,7 @@ class EngineNetwork(Network):
             self.gpu.synchronise()
         return mean, factor
 
-    def adapt_in_place(self, held: Held, mask: NDArray[np.bool_], nu: float) -> Outcome | None:
+    def adapt_in_place(self, held: Held, mask: NDArray[np.bool_], nu: float, revise: Revise) -> Outcome | None:
         """See `Network.adapt_in_place`."""
         scan = held.now if isinstance(held, HeldWithFallback) else held
         if not (isinstance(scan, DeviceScan) and scan.resident and scan.gpu is self.gpu):
@@ -144,6 +145,7 @@ class EngineNetwork(Network):
                 features = stack + FLOAT * plane * CHANNELS * first
                 self.runner.infer(features, (B, CHANNELS, Y, X), mean, factor, int(self.gpu.stream.handle))
                 scan.start_gather(numbers + FLOAT * plane * first, (B, Y, X), mean, factor)
+        scan.replace_factor(revise(*scan.prior()))
         return scan.finish_adapt(nu)
 
     def _room(self, size: int) -> int:

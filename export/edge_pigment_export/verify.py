@@ -17,16 +17,16 @@ TOLERANCE = {"mean": 1e-4, "precision_factor": 1e-3}
 not, what random features make of it is), largest error of the factor relative to its largest entry in the voxel:
 float32 sums of 200 terms, a hundred times below the prior's own sd."""
 
-
-AS_TORCH = 2.0
-"""Error of what no scan has, in errors of torch's own float32 there: products of products of it lose digits in any."""
+AS_TORCH = 3.0
+"""Error of what no scan has (means of 46, of 1200 for the extreme features), in errors of torch's own float32 there:
+products of products of it lose digits in any, and the largest loss of one is up to 2.5 times that of the other."""
 
 
 def compare(model: ContextPrior, path: Path, seed: int = 0) -> dict[str, dict[str, float]]:
     """Errors of an ONNX file against torch in float64: output -> {max, mean, q99}.
 
-    Shapes odd and even, a single slice, all-zero input and features ten times as large as any scan's. There the errors
-    are counted in units of what float32 itself loses, see `AS_TORCH`.
+    Shapes odd and even, a single slice, all-zero input, features of noise alone and ten times as large as any scan's.
+    Where float32 itself loses more than the tolerance, errors are counted in units of that, see `AS_TORCH`.
     """
     rng = np.random.default_rng(seed)
     session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -42,7 +42,7 @@ def compare(model: ContextPrior, path: Path, seed: int = 0) -> dict[str, dict[st
         units = (np.maximum(largest[0], 1), largest[1])
         for name, unit, true, of_onnx, of_torch in zip(OUTPUTS, units, expected, found, own, strict=True):
             e, lost = np.abs(of_onnx - true) / unit, np.abs(of_torch - true) / unit
-            bearable = TOLERANCE[name] if scale <= 1 else max(TOLERANCE[name], AS_TORCH * lost.max())
+            bearable = max(TOLERANCE[name], AS_TORCH * lost.max())
             errors[name].append((e * TOLERANCE[name] / bearable).ravel())
     out = {}
     for name, parts in errors.items():

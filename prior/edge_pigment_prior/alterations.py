@@ -148,8 +148,9 @@ def simulated_head(
     size = np.array(reference.voxel_size) * (1, 1, thin)
     affine = np.diag([*size, 1.0])
     m = gather(Acquisition(signal.T, GradientTable(b, bvecs), affine), mask.T, sigma)
-    maps = voxel_maps(adapt(m, backend, network, nu).outcome, m.scale, nu)
-    seen = features(maps["FA"], maps["MD"], maps["MD_sd"], m.mask, size)
+    adapted = adapt(m, backend, network, nu)
+    maps = voxel_maps(adapted.outcome, m.scale, nu)
+    seen = features(maps["FA"], maps["MD"], maps["MD_sd"], adapted.innovation, m.mask, size)
     return None if seen is None else Head(reference.name.split("_")[0], seen, altered[m.mask])
 
 

@@ -15,8 +15,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from edge_pigment.physics.loosening import mean_diffusivity
 from edge_pigment.physics.tensor import DIMENSION
-from edge_pigment_prior.loosening import mean_diffusivity
 
 ROWS, COLUMNS = torch.tril_indices(DIMENSION, DIMENSION)
 
@@ -50,7 +50,7 @@ def latent_variance(z: Tensor, sd: Tensor) -> Tensor:
     Returns:
         (M, 7): 0 of log S0; diagonal elements; off-diagonal ones.
     """
-    diagonal = sd.square() / (4 * mean_diffusivity(z))
+    diagonal = sd.square() / (4 * mean_diffusivity(z.unbind(1)))
     return torch.stack([torch.zeros_like(diagonal), *[diagonal] * 3, *[diagonal / 2] * 3], dim=1)
 
 
