@@ -3,8 +3,8 @@
 Whether neighbours predict a voxel does not tell a lesion's inside: the neighbours are ill as well. This test compares
 the voxel, and the means of boxes about it, with boxes up to 3 cm away. A perceptron of two hidden layers turns that,
 and what the prior had not foretold (`innovation`), into the log odds of altered tissue. It has learned them from
-healthy heads with simulated changes of MD (`edge_pigment_prior.alterations`), so it is a test for such changes and for nothing
-else; its scale is that of healthy heads which it had not learned from.
+healthy heads with simulated changes of MD (`edge_pigment_prior.alterations`), so it is a test for such changes and for
+nothing else; its scale is that of healthy heads which it had not learned from.
 """
 
 import json

@@ -8,6 +8,7 @@ from edge_pigment import errors as texts
 from edge_pigment.alteration import BOXES, FEATURES, LEAST, Alteration, features, half_widths
 from edge_pigment.boxes import box_sums
 from edge_pigment.errors import BundleError
+from edge_pigment.innovation import Innovation
 from edge_pigment.prior.bundle import ALTERATION, SUMS, Bundle, load_bundle, sums
 
 RNG = np.random.default_rng(0)
@@ -25,6 +26,11 @@ def head(shape=(12, 40, 44)):
     return np.array(fa * (1 + noise), np.float32), np.array(md * (1 + noise), np.float32), mask
 
 
+def foretold(mask):
+    """Innovations of what the prior had foretold all of."""
+    return Innovation(*np.zeros((4, mask.sum()), np.float32))
+
+
 def test_sums_over_boxes_are_those_of_a_loop():
     image = RNG.normal(size=(2, 5, 6, 7)).astype(np.float32)
     found = box_sums(image, (1, 2, 9))
@@ -35,7 +41,7 @@ def test_sums_over_boxes_are_those_of_a_loop():
 
 def test_features_do_not_depend_on_what_the_whole_brain_diffuses_at():
     fa, md, mask = head()
-    once, again = (features(fa[mask], k * md[mask], k * 0.1 * md[mask], mask, SIZE) for k in (1, 1.15))
+    once, again = (features(fa[mask], k * md[mask], k * 0.1 * md[mask], foretold(mask), mask, SIZE) for k in (1, 1.15))
     assert once.shape == (mask.sum(), FEATURES)
     assert np.all(np.isfinite(once))
     np.testing.assert_allclose(once, again, atol=2e-3)
@@ -44,7 +50,7 @@ def test_features_do_not_depend_on_what_the_whole_brain_diffuses_at():
 def test_features_are_those_of_the_brain_wherever_it_lies():
     fa, md, mask = head()
     wide = [np.pad(a, 9) for a in (fa, md, mask)]
-    once, again = (features(f[m], d[m], 0.1 * d[m], m, SIZE) for f, d, m in ((fa, md, mask), wide))
+    once, again = (features(f[m], d[m], 0.1 * d[m], foretold(m), m, SIZE) for f, d, m in ((fa, md, mask), wide))
     np.testing.assert_allclose(once, again, atol=1e-4)
 
 
@@ -56,8 +62,8 @@ def test_what_is_altered_stands_out_and_the_rest_does_not():
     ball &= (md < 1e-3) & mask
     for factor in (0.5, 1.9):
         ill = np.where(ball, factor * md, md)
-        score = test.score(fa[mask], ill[mask], 0.06 * ill[mask], mask, SIZE)
-        healthy = test.score(fa[mask], md[mask], 0.06 * md[mask], mask, SIZE)
+        score = test.score(fa[mask], ill[mask], 0.06 * ill[mask], foretold(mask), mask, SIZE)
+        healthy = test.score(fa[mask], md[mask], 0.06 * md[mask], foretold(mask), mask, SIZE)
         inside = ball[mask]
         assert np.mean(healthy[~inside] > 3.09) < 0.01
         assert np.median(score[inside]) > np.quantile(healthy, 0.97)
@@ -66,12 +72,13 @@ def test_what_is_altered_stands_out_and_the_rest_does_not():
 def test_too_little_tissue_is_not_judged():
     mask = np.ones((1, 1, LEAST - 1), bool)
     few = np.full(mask.size, 0.8e-3, np.float32)
-    assert not load_bundle().alteration().score(few * 0, few, few, mask, SIZE).any()
+    assert not load_bundle().alteration().score(few * 0, few, few, foretold(mask), mask, SIZE).any()
 
 
 def test_an_image_of_one_slice_is_judged():
     fa, md, mask = head((1, 40, 44))
-    assert np.all(np.isfinite(load_bundle().alteration().score(fa[mask], md[mask], 0.1 * md[mask], mask, SIZE)))
+    score = load_bundle().alteration().score(fa[mask], md[mask], 0.1 * md[mask], foretold(mask), mask, SIZE)
+    assert np.all(np.isfinite(score))
 
 
 def test_what_is_written_is_what_is_read(tmp_path):

@@ -14,10 +14,10 @@ import numpy as np
 
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import gather
+from edge_pigment.boxes import bounding_box
 from edge_pigment.gradients import GradientTable
 from edge_pigment.physics.backend import Array
 from edge_pigment.physics.host import HostBackend
-from edge_pigment.prior.context import bounding_box
 from edge_pigment.prior.features import CONTRACT, to_stack, voxel_features, with_neighbours
 from edge_pigment.simulate import Noise, Protocol, Shell, SimulatedScan, read_profile, simulate_scan
 from edge_pigment_calibration.heads import head, slab

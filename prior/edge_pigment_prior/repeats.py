@@ -30,11 +30,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition, read_acquisition
+from edge_pigment.boxes import bounding_box
 from edge_pigment.brainmask import SLAB_SLICES
 from edge_pigment.gradients import GradientTable
 from edge_pigment.physics.backend import Array, Backend
 from edge_pigment.physics.host import HostBackend
-from edge_pigment.prior.context import bounding_box
 from edge_pigment_prior.references import Reference, find_brain, fit_reference, references
 
 Float = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Summaries and priors stay on the GPU: kernels, network and adaptation at once make what the separate steps make.
+"""Summary, network and adaptation at once on the GPU make what the separate steps make.
 
 The network is an ONNX file that a stand-in for TensorRT executes where the GPU is a stand-in, too; on a real GPU the
 real TensorRT has to be there (`test_tensorrt.py`).
@@ -19,6 +19,7 @@ from edge_pigment import hardware, network
 from edge_pigment.adapt import adapt
 from edge_pigment.agreement import trial
 from edge_pigment.errors import DeviceError
+from edge_pigment.innovation import innovation, step_back
 from edge_pigment.network import NetworkWithFallback, build_engine, open_engine
 from edge_pigment.physics.fallback import FallbackBackend
 from edge_pigment.physics.host import HostBackend
@@ -56,7 +57,7 @@ CLOSE = {"rtol": 1e-3, "atol": 2e-3} if FOLDER else {"rtol": 0.05, "atol": 0.05}
 """The kernels' logarithm and sums differ in rounding; a real TensorRT multiplies with ten bits of mantissa."""
 
 
-def test_nothing_but_the_outcome_leaves_the_gpu(engine_here, monkeypatch):
+def test_what_lies_on_the_gpu_is_adapted_there(engine_here, monkeypatch):
     on_gpu, backend = engine_here
     measurements = trial().measurements
     expected = adapt(measurements, HostBackend(2), ContextSession(load_bundle(), 2), NU)
@@ -69,9 +70,15 @@ def test_nothing_but_the_outcome_leaves_the_gpu(engine_here, monkeypatch):
         close = np.isclose(ours, theirs, **CLOSE)
         assert close.mean() > 0.999, name
     with backend.hold(*scan_of(measurements)) as scan:
-        scan.summarise()
-        first = on_gpu.adapt_in_place(scan, measurements.mask, NU)
+        summary = scan.summarise()
+
+        def revise(mean, factor):
+            return step_back(mean, factor, innovation(summary, mean, factor, measurements.mask))
+
+        first = on_gpu.adapt_in_place(scan, measurements.mask, NU, revise)
+        other = on_gpu.adapt_in_place(scan, measurements.mask, NU, lambda mean, factor: 0.5 * factor)
     np.testing.assert_array_equal(first.mode, found.outcome.mode)
+    assert not np.allclose(other.mode, first.mode, atol=1e-3)  # what is revised is what is adapted
 
 
 def scan_of(m):
@@ -91,7 +98,7 @@ def test_what_does_not_lie_on_the_gpu_goes_over_the_host(engine_here):
     on_gpu, _ = engine_here
     measurements = trial().measurements
     with HostBackend(1).hold(*scan_of(measurements)) as held:
-        assert on_gpu.adapt_in_place(held, measurements.mask, NU) is None
+        assert on_gpu.adapt_in_place(held, measurements.mask, NU, None) is None
     assert "adapt" in adapt(measurements, HostBackend(1), on_gpu, NU).seconds
 
 

@@ -5,12 +5,13 @@ import pytest
 
 from conftest import opening
 from edge_pigment import errors as texts
+from edge_pigment.boxes import bounding_box
 from edge_pigment.errors import BundleError, DeviceError
 from edge_pigment.physics.backend import Summary
 from edge_pigment.physics.summarise import PRIOR_PRECISION
 from edge_pigment.prior import context
 from edge_pigment.prior.bundle import load_bundle
-from edge_pigment.prior.context import ContextSession, bounding_box
+from edge_pigment.prior.context import ContextSession
 from edge_pigment.prior.features import to_stack, voxel_features, with_neighbours
 
 
