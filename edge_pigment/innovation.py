@@ -35,7 +35,7 @@ MEDIAN_OF_NORMAL = 0.6745
 """Of the absolute value of N(0, 1)."""
 LEAST_SPREAD = 1e-3
 """Keeps what divides by a spread finite, where nothing varies."""
-BADLY_MEASURED = (0.23, 0.32)
+BADLY_MEASURED = (0.22, 0.31)
 """sd of log MD, as measured, between which innovations lose their say: what is stepped back to would be worse than what
 is left (6+1 at SNR 10 measures MD to 0.18, at SNR 5 to 0.31)."""
 OWN, POOLED = (1.6, 2.6), (1.9, 3.2)

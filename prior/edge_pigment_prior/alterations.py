@@ -58,6 +58,11 @@ LEAST_ALTERED = 700
 """Voxels of a slab without which nothing is altered in it: the changes would be most of what there is."""
 EACH = 14_000
 """Voxels taken of a head: a large one would speak for all."""
+SIZE_POWER = 0.8
+"""A voxel of a change weighs as the number of its voxels to minus this: else a few large changes would be all that is
+learned."""
+LEAST_SIZE = 7
+"""Voxels; what is smaller weighs as such a one."""
 HIDDEN = 32
 STEPS = 2500
 BATCH = 4096
@@ -69,11 +74,17 @@ ten thousand counts as that (a score of 3.7), which the training heads cannot te
 
 
 class Head(NamedTuple):
-    """features (V, K) of a simulated scan and which voxels were altered (V,); name of the head."""
+    """features (V, K) of a simulated scan, of how many voxels the change is that a voxel lies in (V,), 0 for none; name
+    of the head."""
 
     name: str
     features: Array
-    altered: NDArray[np.bool_]
+    size: NDArray[np.int32]
+
+    @property
+    def altered(self) -> NDArray[np.bool_]:
+        """(V,)."""
+        return self.size > 0
 
 
 def coarsened(reference: Reference) -> Reference:
@@ -94,7 +105,7 @@ def coarsened(reference: Reference) -> Reference:
     return replace(reference, theta=(mean * whole).astype(np.float32), mask=whole, voxel_size=(x, y, z), sd=sd)
 
 
-def alter(theta: Array, mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+def alter(theta: Array, mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int32]:
     """Change MD in ellipsoids of a head, in place.
 
     Args:
@@ -103,9 +114,9 @@ def alter(theta: Array, mask: NDArray[np.bool_], rng: np.random.Generator) -> ND
         rng: source of chance.
 
     Returns:
-        (Z, Y, X), what was changed.
+        (Z, Y, X), the voxels of the change that a voxel lies in, 0 where nothing was changed.
     """
-    altered = np.zeros_like(mask)
+    size = np.zeros(mask.shape, np.int32)
     MD = theta[1:4].mean(0)
     tissue = mask & (TISSUE_MD[0] < MD) & (TISSUE_MD[1] > MD)
     places, grid = np.argwhere(tissue), np.indices(mask.shape)
@@ -113,15 +124,15 @@ def alter(theta: Array, mask: NDArray[np.bool_], rng: np.random.Generator) -> ND
         centre = places[rng.integers(len(places))]
         radius = np.exp(rng.uniform(*np.log(RADIUS))) * np.exp(rng.normal(0, 0.15, 3))
         r2 = sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radius, strict=True))
-        inside = (r2 <= 1) & tissue & ~altered
+        inside = (r2 <= 1) & tissue & (size == 0)
         factor = float(np.exp(rng.uniform(*np.log(FACTOR))))
         if abs(np.log(factor)) < LEAST_CHANGE:
             continue
         part = theta[:, inside]
         scale(part, *(np.full(part.shape[1], f, np.float32) for f in (factor, rng.uniform(*SHAPE))))
         theta[:, inside] = part
-        altered |= inside
-    return altered
+        size[inside] = inside.sum()
+    return size
 
 
 def simulated_head(
@@ -137,7 +148,9 @@ def simulated_head(
         mask[filled[first] + int(rng.integers(1, 12)) :] = False
     field = np.exp(FIELD_SD * smooth_field((mask.shape[0], *mask.shape[1:]), rng))
     scale(theta, field, np.ones_like(field))
-    altered = np.zeros_like(mask) if healthy or mask.sum() < LEAST_ALTERED else alter(theta, mask, rng)
+    size = np.zeros(mask.shape, np.int32)
+    if not healthy and mask.sum() >= LEAST_ALTERED:
+        size = alter(theta, mask, rng)
     directions = int(rng.choice(DIRECTIONS))
     b0s = max(directions // 10, 1)
     b = np.r_[np.zeros(b0s), np.full(directions, rng.uniform(*B))]
@@ -145,13 +158,13 @@ def simulated_head(
     sigma = float(np.exp(-rng.uniform(*np.log(SNR))))
     signal = np.zeros((len(b), *mask.shape), np.float32)
     signal[:, mask] = rician(theta[:, mask], b / 1000, bvecs, sigma, rng)
-    size = np.array(reference.voxel_size) * (1, 1, thin)
-    affine = np.diag([*size, 1.0])
+    voxel_size = np.array(reference.voxel_size) * (1, 1, thin)
+    affine = np.diag([*voxel_size, 1.0])
     m = gather(Acquisition(signal.T, GradientTable(b, bvecs), affine), mask.T, sigma)
     adapted = adapt(m, backend, network, nu)
     maps = voxel_maps(adapted.outcome, m.scale, nu)
-    seen = features(maps["FA"], maps["MD"], maps["MD_sd"], adapted.innovation, m.mask, size)
-    return None if seen is None else Head(reference.name.split("_")[0], seen, altered[m.mask])
+    seen = features(maps["FA"], maps["MD"], maps["MD_sd"], adapted.innovation, m.mask, voxel_size)
+    return None if seen is None else Head(reference.name.split("_")[0], seen, size[m.mask])
 
 
 def heads(
@@ -186,8 +199,12 @@ def fit(found: list[Head], seed: int) -> Alteration:
     rng = np.random.default_rng(seed)
     picks = [rng.permutation(len(head.altered))[:EACH] for head in found]
     x = torch.from_numpy(np.concatenate([head.features[pick] for head, pick in zip(found, picks, strict=True)]))
-    ill = np.concatenate([head.altered[pick] for head, pick in zip(found, picks, strict=True)])
-    y = torch.from_numpy(ill.astype(np.float32))
+    size = np.concatenate([head.size[pick] for head, pick in zip(found, picks, strict=True)])
+    y = torch.from_numpy((size > 0).astype(np.float32))
+    weight = np.ones(len(size), np.float32)
+    weight[size > 0] = np.maximum(size[size > 0], LEAST_SIZE) ** -SIZE_POWER
+    weight[size > 0] /= max(float(weight[size > 0].mean()), 1e-6)
+    w = torch.from_numpy(weight)
     mean, sd = x.mean(0), x.std(0) + 1e-3
     x = (x - mean) / sd
     layers = [nn.Linear(x.shape[1], HIDDEN), nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, 1)]
@@ -196,7 +213,7 @@ def fit(found: list[Head], seed: int) -> Alteration:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, STEPS)
     for _ in range(STEPS):
         pick = torch.randint(len(x), (BATCH,))
-        loss = nn.functional.binary_cross_entropy_with_logits(net(x[pick])[:, 0], y[pick])
+        loss = nn.functional.binary_cross_entropy_with_logits(net(x[pick])[:, 0], y[pick], w[pick])
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -16,13 +16,16 @@ def test_only_tissue_is_altered_and_by_more_than_the_least_change():
     mask = np.ones(theta.shape[1:], bool)
     mask[:, :5] = False
     before = theta.copy()
-    altered = alter(theta, mask, rng)
+    size = alter(theta, mask, rng)
+    altered = size > 0
     change = np.abs(np.log(theta[1:4].mean(0) / before[1:4].mean(0)))
     assert altered.any()
     assert not altered[:, :5].any()
     assert not altered[..., 30:].any()
     assert np.all(change[altered] > LEAST_CHANGE - 1e-3)
     np.testing.assert_array_equal(theta[:, ~altered], before[:, ~altered])
+    whole = np.unique(size[altered])
+    assert np.all([(size == n).sum() % n == 0 for n in whole])  # so many voxels say that they are so many
 
 
 def scans(rng, wide):
@@ -32,7 +35,23 @@ def scans(rng, wide):
         x[:, 0] *= wide
         where = (rng.random(3000) < 0.1) & ill
         x[where, 0] += 6
-        yield x, where
+        yield x, 9 * where
+
+
+def test_small_changes_are_learned_beside_large_ones(monkeypatch):
+    monkeypatch.setattr(alterations, "STEPS", 300)
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(12_000, FEATURES)).astype(np.float32)
+    size = np.select([np.arange(12_000) < 40, np.arange(12_000) < 2000], [8, 800], 0)
+    x[size == 8, 1] += 5
+    x[size == 800, 0] += 5
+    odds = alterations.fit([Head("a", x, size)], 0).odds(x)
+    monkeypatch.setattr(alterations, "SIZE_POWER", 0.0)
+    even = alterations.fit([Head("a", x, size)], 0).odds(x)
+    least = np.quantile(odds[size == 0], 0.95), np.quantile(even[size == 0], 0.95)
+    assert np.median(odds[size == 800]) > least[0]
+    assert np.median((odds - least[0])[size == 8]) > np.median((even - least[1])[size == 8])
+    assert np.mean(odds[size == 8] > least[0]) > 0.9
 
 
 def test_it_learns_and_has_the_scale_of_heads_that_it_did_not_learn_from(monkeypatch):
@@ -41,7 +60,8 @@ def test_it_learns_and_has_the_scale_of_heads_that_it_did_not_learn_from(monkeyp
     rng = np.random.default_rng(1)
     found = [Head(name, *scan) for name in ("a", "b", "c") for scan in scans(rng, 1.0)]
     test = learn(found, 0)
-    x, where = next(scans(rng, 1.0))
+    x, size = next(scans(rng, 1.0))
+    where = size > 0
     score = np.interp(test.odds(x), test.log_odds, test.normal)
     assert np.mean(score[where] > np.quantile(score[~where], 0.99)) > 0.9
     assert abs(np.mean(score[~where] > 1.645) - 0.05) < 0.03
