@@ -6,7 +6,7 @@ import pytest
 from conftest import DIRECTIONS_6, draw_head
 from edge_pigment import adapt as adapt_module
 from edge_pigment.adapt import Measurements, adapt
-from edge_pigment.innovation import LEAST_TISSUE, UNKNOWN, Innovation, innovation, step_back
+from edge_pigment.innovation import LEAST_TISSUE, UNKNOWN, Innovation, _ball, _square, innovation, step_back
 from edge_pigment.maps import voxel_maps
 from edge_pigment.physics.adaptation import DIAGONAL, PACKED
 from edge_pigment.physics.backend import Summary
@@ -19,6 +19,11 @@ from edge_pigment.prior.context import ContextSession
 MD = 0.8
 SD_OF_DATA, SD_OF_PRIOR = 0.08, 0.06
 """Of log MD."""
+
+
+SQUARE = [(0, y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+BALL = [o for o in np.ndindex(3, 3, 3) if sum((k - 1) ** 2 for k in o) <= 2]
+BALL = [tuple(k - 1 for k in o) for o in BALL]
 
 
 def mask_of(shape=(9, 40, 40)):
@@ -92,15 +97,17 @@ def test_one_loud_voxel_is_not_a_ball():
     assert abs(found.ball[at]) < 3.2
 
 
-def test_voxels_whose_noise_is_alike_are_not_pooled():
-    mask = mask_of()
-    summary, mean, factor = scene(mask, np.random.default_rng(4))
-    found = innovation(summary, mean, factor, mask, 2)
-    grid = np.zeros_like(mask)
-    grid[:, 1::2, ::2] = mask[:, 1::2, ::2]
-    part = grid[mask]
-    alone = innovation(Summary(*(a[:, part] for a in summary)), mean[:, part], factor[:, part], mask[:, 1::2, ::2])
-    assert np.corrcoef(np.abs(found.ball[part]), np.abs(alone.ball))[0, 1] > 0.99
+@pytest.mark.parametrize("combine", [np.add, np.maximum, np.minimum])
+@pytest.mark.parametrize(("over", "offsets"), [(_square, SQUARE), (_ball, BALL)])
+def test_neighbours_are_those_of_a_loop_and_as_far_apart_as_told(over, offsets, combine):
+    image = np.random.default_rng(4).normal(size=(4, 11, 13)).astype(np.float32)
+    found = over(image, combine, 1)
+    for at in np.ndindex(image.shape):
+        there = [tuple(np.add(at, o)) for o in offsets]
+        values = [image[p] for p in there if all(0 <= k < n for k, n in zip(p, image.shape, strict=True))]
+        assert found[at] == pytest.approx(combine.reduce(values), abs=1e-5)
+    grid = (slice(None), slice(1, None, 2), slice(None, None, 2))
+    np.testing.assert_allclose(over(image, combine, 2)[grid], over(image[grid], combine, 1), atol=1e-5)
 
 
 @pytest.mark.parametrize("voxels", [0, 1, LEAST_TISSUE - 1])
