@@ -22,14 +22,15 @@ LIMITS = (
     "Research use; not a medical device.",
     "Learned from scans of a few healthy adults at 3 T; low field is simulated, no real low-field scan was used.",
     "One tensor per voxel: crossing fibres come out as lowered FA, as in any tensor fit.",
-    "Inserted changes of MD, 3 voxels across and more, keep at least 91 % of their contrast at SNR 20 with 6+1, 77 % "
-    "at SNR 10. For that, MD is less precise in healthy tissue than its surroundings could make it: where it is "
-    "measured to between 13 and 25 %, they never tell it better than to 27 %, and by less of that where it is measured "
-    "better. Scans that measure it worse keep less of a lesion.",
-    "Changes of FA alone keep 35-60 % at SNR 20 and 20-41 % at SNR 10, and so does MD where most signal is lost, too.",
-    "Novelty ranks inserted changes of MD at SNR 20 above about nine tenths of healthy voxels from 5 voxels across and "
-    "30 % lower or 60 % higher on, smaller lesions and MD 30 % higher above six to nine tenths, changes of FA alone "
-    "not at all. Few voxels of a lesion pass the threshold that at most three healthy voxels in a thousand pass.",
+    "Inserted changes of MD, 3 voxels across and more, keep at least 91 % of their contrast at SNR 20 with 6+1, 79 % "
+    "at SNR 10: the prior steps back where a voxel, or a small ball of voxels, contradicts what it foretold of MD. "
+    "Single voxels keep at least 80 % at SNR 20, 58 % at SNR 10. Where MD is measured to 31 % and worse (6+1 at SNR 5) "
+    "it does not step back, and less is left of lesions.",
+    "Changes of FA alone keep 33-63 % at SNR 20 and 18-47 % at SNR 10; MD where most signal is lost, too, 48-80 % and "
+    "16-47 %.",
+    "Novelty ranks inserted changes of MD at SNR 20 above nine tenths of healthy voxels from 3 voxels across and 30 % "
+    "lower or 60 % higher on, MD 30 % higher above three quarters, changes of FA alone not at all. Few voxels of a "
+    "lesion pass the threshold that at most two healthy voxels in a thousand pass.",
     "Where the data are weak FA is biased: in white matter by -0.02, -0.03, -0.06 at SNR 20, 10, 5 with 6+1, in grey "
     "matter by +0.02, +0.04, +0.06.",
     "Trace images alone tell MD; FA and the fibres' direction are then the prior's guess.",
