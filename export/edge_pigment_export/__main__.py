@@ -29,8 +29,8 @@ LIMITS = (
     "Changes of FA alone keep 33-63 % at SNR 20 and 18-47 % at SNR 10; MD where most signal is lost, too, 48-80 % and "
     "16-47 %.",
     "Novelty ranks inserted changes of MD at SNR 20 above nine tenths of healthy voxels from 3 voxels across and 30 % "
-    "lower or 60 % higher on, MD 30 % higher above three quarters, changes of FA alone not at all. Few voxels of a "
-    "lesion pass the threshold that at most two healthy voxels in a thousand pass.",
+    "lower or 60 % higher on, MD 30 % higher above seven to eight tenths, changes of FA alone not at all. Few voxels "
+    "of a lesion pass the threshold that at most four healthy voxels in a thousand pass.",
     "Where the data are weak FA is biased: in white matter by -0.02, -0.03, -0.06 at SNR 20, 10, 5 with 6+1, in grey "
     "matter by +0.02, +0.04, +0.06.",
     "Trace images alone tell MD; FA and the fibres' direction are then the prior's guess.",
