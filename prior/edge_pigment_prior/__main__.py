@@ -140,6 +140,34 @@ def ablate(
 
 
 @app.command()
+def latents(
+    data: Annotated[Path, typer.Argument(help="Folder of scans to train on, in BIDS layout.")],
+    unseen: Annotated[Path, typer.Argument(help="Folder of scans to judge by.")],
+    run: Annotated[Path, typer.Option(help="Folder of the trainings; those that are there are not repeated.")],
+    output: Annotated[Path, typer.Option(help="Markdown table to write.")] = Path("latents.md"),
+    steps: Annotated[int, typer.Option(help="Optimiser steps of each.")] = 300,
+    snr: Annotated[float, typer.Option(help="Of the simulated scans that are judged.")] = 10.0,
+    only: Annotated[list[str] | None, typer.Option(help="Train only on scans whose name contains this.")] = None,
+    bf16: Annotated[bool, typer.Option(help="Convolve in bfloat16; slow on old CPUs.")] = DEFAULT.bf16,
+    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
+) -> None:
+    """Compare coordinates of the latent by the prior alone."""
+    import torch
+
+    from edge_pigment_prior.ablate import table
+    from edge_pigment_prior.latents import compare
+
+    torch.set_num_threads(threads)
+    train_on = references(_scans(data, only), run / "references")
+    judge_by = references(find_scans(unseen), run / "unseen")
+    # a floor under the sd of MD is one in the root's coordinates
+    settings = Settings(steps=steps, bf16=bf16, unknown_md=0.0)
+    rows = compare(train_on, judge_by, run, settings, snr)
+    output.write_text(table(rows))
+    typer.echo(table(rows))
+
+
+@app.command()
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, each started from the one before.")],
     output: Annotated[Path, typer.Option(help="PNG to write.")] = Path("training.png"),

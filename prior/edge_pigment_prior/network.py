@@ -168,6 +168,10 @@ class ContextPrior(nn.Module):
             factor = loosen(mean, factor, sd)
         return mean, factor
 
+    def targets(self, z: Tensor) -> Tensor:
+        """(M, 7) latents in the coordinates that the network predicts: these, but see `latents`."""
+        return z
+
     def macs(self) -> int:
         """Multiply-adds per voxel, those with the zeros between slices and in the masked taps among them."""
         layers = [m for m in self.modules() if isinstance(m, nn.Conv2d)]

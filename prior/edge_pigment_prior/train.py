@@ -136,6 +136,7 @@ def loss_of(
         mean, factor = model(features.to(memory_format=torch.channels_last))
     at = weight > 0
     pick = [t.float().permute(0, 2, 3, 1)[at] for t in (mean, factor, target)]
+    pick[2] = model.targets(pick[2])
     if settings.own_error:
         variance = latent_variance(pick[2], sd[:, None, None].expand_as(weight)[at])
         density = noisy_nll(pick[0], pick[1], pick[2], settings.nu, variance)
