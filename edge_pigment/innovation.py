@@ -40,7 +40,8 @@ BADLY_MEASURED = (0.22, 0.31)
 is left (6+1 at SNR 10 measures MD to 0.18, at SNR 5 to 0.31)."""
 OWN, POOLED = (1.6, 2.6), (1.9, 3.2)
 """Innovations, of a voxel and of the best of the balls that hold it, from which the prior begins to step back and at
-which it has. Half of healthy voxels lie in some ball of 1.9."""
+which it has. Half of healthy voxels lie in some ball of 1.9; higher limits leave less than four fifths of an MD of x0.7
+three voxels across at SNR 10, lower ones cost healthy tissue more (prior/ABLATIONS.md)."""
 UNKNOWN = 0.7
 """sd of log MD that is left to the prior then: from half to twice."""
 AT_ONCE = 4096
