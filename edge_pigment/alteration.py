@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_pigment.boxes import box_sums
+from edge_pigment.boxes import bounding_box, box_sums
 from edge_pigment.innovation import Innovation
 from edge_pigment.physics.backend import Array
 
@@ -122,7 +122,7 @@ def features(
         return None
     relative = np.clip(md / np.median(tissue), *MD_RANGE)
     x, f = np.log(relative), np.asarray(fa, np.float32)
-    box = tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(mask))
+    box = bounding_box(mask)
     brain = mask[box]
     values = (np.ones_like(x), x, x * x, f, f * f, relative > FLUID[0], relative > FLUID[1])
     inner = np.stack(values).astype(np.float32)

@@ -16,13 +16,28 @@ def sums_of_three(image: NDArray[Any], axes: Iterable[int] = (0, 1, 2)) -> NDArr
     """
     total = np.asarray(image, np.float32)
     for axis in axes:
-        ahead, behind = ([slice(None)] * total.ndim for _ in range(2))
-        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
-        summed = total.copy()
-        summed[tuple(behind)] += total[tuple(ahead)]
-        summed[tuple(ahead)] += total[tuple(behind)]
-        total = summed
+        total = of_three(total, np.add, axis)
     return total
+
+
+def of_three(
+    image: NDArray[np.float32], combine: np.ufunc, axis: int, step: int = 1, onto: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """A voxel combined with both neighbours of an image along an axis, or with those that there are.
+
+    Args:
+        image: whose neighbours are taken.
+        combine: np.add, np.maximum or np.minimum.
+        axis: along which.
+        step: how far away the neighbours are, voxels.
+        onto: where the voxel itself is taken from; the image by default.
+    """
+    out = image.copy() if onto is None else onto.copy()
+    ahead, behind = ([slice(None)] * image.ndim for _ in range(2))
+    ahead[axis], behind[axis] = slice(step, None), slice(None, -step)
+    for to, of in ((behind, ahead), (ahead, behind)):
+        combine(out[tuple(to)], image[tuple(of)], out=out[tuple(to)])
+    return out
 
 
 def box_sums(image: NDArray[np.float32], half: tuple[int, int, int]) -> NDArray[np.float32]:

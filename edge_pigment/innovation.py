@@ -8,13 +8,13 @@ changes that no voxel tells (prior/ABLATIONS.md). There the prior's precision is
 their say.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_pigment.boxes import bounding_box
+from edge_pigment.boxes import bounding_box, of_three
+from edge_pigment.noise import MAD
 from edge_pigment.physics.backend import Array, Summary
 from edge_pigment.physics.loosening import loosened, mean_diffusivity, precision_of_log_md
 
@@ -31,8 +31,6 @@ TISSUE = 1.1
 spread."""
 LEAST_TISSUE = 20
 """Voxels without which a scan's bias and spread are not known."""
-MEDIAN_OF_NORMAL = 0.6745
-"""Of the absolute value of N(0, 1)."""
 LEAST_SPREAD = 1e-3
 """Keeps what divides by a spread finite, where nothing varies."""
 BADLY_MEASURED = (0.22, 0.31)
@@ -48,8 +46,6 @@ AT_ONCE = 4096
 """Voxels whose intermediate results a processor's cache holds."""
 SAMPLE = 20_000
 """Voxels that tell a median well enough: to a hundredth of a spread."""
-
-Combine = Callable[..., Any]
 
 
 class Innovation(NamedTuple):
@@ -97,8 +93,7 @@ def innovation(summary: Summary, mean: Array, factor: Array, mask: NDArray[np.bo
         image[inside] = total / _spread(total[tissue])
         highest, lowest = over(image, np.maximum, step)[inside], over(image, np.minimum, step)[inside]
         pooled.append(np.where(highest > -lowest, highest, lowest))
-    low, high = BADLY_MEASURED
-    say = np.clip((high - measured / np.sqrt(np.maximum(ratio, 1))) / (high - low), 0, 1)
+    say = 1 - _ramp(measured / np.sqrt(np.maximum(ratio, 1)), BADLY_MEASURED)
     return Innovation(*(each.astype(np.float32) for each in (own / _spread(own[tissue]), *pooled, say)))
 
 
@@ -128,7 +123,7 @@ def _ramp(x: Array, ends: tuple[float, float]) -> Array:
 
 def _spread(x: Array) -> float:
     """sd of what is normal about 0 but for a few."""
-    return max(float(_median(np.abs(x))) / MEDIAN_OF_NORMAL, LEAST_SPREAD)
+    return max(float(_median(np.abs(x))) / MAD, LEAST_SPREAD)
 
 
 def _median(x: Array) -> Any:
@@ -136,24 +131,14 @@ def _median(x: Array) -> Any:
     return np.median(x[:: max(len(x) // SAMPLE, 1)])
 
 
-def _square(image: Array, combine: Combine, step: int) -> Array:
+def _square(image: Array, combine: np.ufunc, step: int) -> Array:
     """Sum, maximum or minimum of (Z, Y, X) over 3x3 voxels of a slice, `step` apart."""
-    return _of_three(_of_three(image, combine, 2, step), combine, 1, step)
+    return of_three(of_three(image, combine, 2, step), combine, 1, step)
 
 
-def _ball(image: Array, combine: Combine, step: int) -> Array:
+def _ball(image: Array, combine: np.ufunc, step: int) -> Array:
     """The same over the 3x3 voxels, and the five in the middle of those in the slices above and below."""
-    row = _of_three(image, combine, 2, step)
-    middle = _of_three(image, combine, 1, step, row)
-    out = _of_three(row, combine, 1, step)
-    return _of_three(middle, combine, 0, 1, out)
-
-
-def _of_three(image: Array, combine: Combine, axis: int, step: int, onto: Array | None = None) -> Array:
-    """A voxel of `onto` (the image by default) with both neighbours of the image along an axis, if there are any."""
-    out = image.copy() if onto is None else onto.copy()
-    ahead, behind = ([slice(None)] * image.ndim for _ in range(2))
-    ahead[axis], behind[axis] = slice(step, None), slice(None, -step)
-    for to, of in ((behind, ahead), (ahead, behind)):
-        combine(out[tuple(to)], image[tuple(of)], out=out[tuple(to)])
-    return out
+    row = of_three(image, combine, 2, step)
+    middle = of_three(image, combine, 1, step, row)
+    out = of_three(row, combine, 1, step)
+    return of_three(middle, combine, 0, 1, out)

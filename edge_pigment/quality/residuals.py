@@ -3,13 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_pigment.noise import MAD
 from edge_pigment.physics.backend import Array
 from edge_pigment.physics.tensor import signal
 
 MOST_VOXELS = 4000
 """Gives each volume's median residual to 2 %."""
-MAD = 0.6745
-"""Median absolute deviation of the unit normal distribution."""
 LEAST_SPREAD = 0.05
 """In σ: volumes that agree better than this must not make a z of rounding."""
 
