@@ -5,11 +5,18 @@ from typing import Annotated
 
 import typer
 
-from edge_pigment_prior.references import find_scans, references
+from edge_pigment_prior.references import Reference, find_scans, references
 from edge_pigment_prior.train import Settings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 DEFAULT = Settings()
+TrainOn = Annotated[Path, typer.Argument(help="Folder of scans to train on, in BIDS layout.")]
+Unseen = Annotated[Path, typer.Argument(help="Folder of scans to judge by.")]
+Trainings = Annotated[Path, typer.Option(help="Folder of the trainings; those that are there are not repeated.")]
+Table = Annotated[Path, typer.Option(help="Markdown table to write.")]
+Snr = Annotated[float, typer.Option(help="Of the simulated scans that are judged.")]
+TrainOnly = Annotated[list[str] | None, typer.Option(help="Train only on scans whose name contains this.")]
+Threads = Annotated[int, typer.Option(help="Of torch.")]
 
 
 @app.command()
@@ -112,15 +119,15 @@ def alterations(
 
 @app.command()
 def ablate(
-    data: Annotated[Path, typer.Argument(help="Folder of scans to train on, in BIDS layout.")],
-    unseen: Annotated[Path, typer.Argument(help="Folder of scans to judge by.")],
-    run: Annotated[Path, typer.Option(help="Folder of the trainings; those that are there are not repeated.")],
-    output: Annotated[Path, typer.Option(help="Markdown table to write.")] = Path("ablations.md"),
+    data: TrainOn,
+    unseen: Unseen,
+    run: Trainings,
+    output: Table = Path("ablations.md"),
     steps: Annotated[int, typer.Option(help="Optimiser steps of each variant.")] = 800,
-    snr: Annotated[float, typer.Option(help="Of the simulated scans that are judged.")] = 10.0,
-    only: Annotated[list[str] | None, typer.Option(help="Train only on scans whose name contains this.")] = None,
+    snr: Snr = 10.0,
+    only: TrainOnly = None,
     variant: Annotated[list[str] | None, typer.Option(help="Only the variants of these names.")] = None,
-    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
+    threads: Threads = 2,
 ) -> None:
     """Train and judge what differs from the shipped prior in one thing each."""
     import torch
@@ -132,8 +139,7 @@ def ablate(
     if unknown := set(variant or ()) - {v.name for v in chosen}:
         raise typer.BadParameter(f"no variant {', '.join(unknown)}; there are {', '.join(v.name for v in VARIANTS)}")
     torch.set_num_threads(threads)
-    scans = _scans(data, only)
-    train_on, judge_by = references(scans, run / "references"), references(find_scans(unseen), run / "unseen")
+    train_on, judge_by = _train_and_unseen(data, unseen, run, only)
     settings = Settings(steps=steps)
     rows = ablate_runs(train_on, judge_by, run, settings, snr, chosen, lambda row: typer.echo(str(row)))
     output.write_text(table(rows))
@@ -141,15 +147,15 @@ def ablate(
 
 @app.command()
 def latents(
-    data: Annotated[Path, typer.Argument(help="Folder of scans to train on, in BIDS layout.")],
-    unseen: Annotated[Path, typer.Argument(help="Folder of scans to judge by.")],
-    run: Annotated[Path, typer.Option(help="Folder of the trainings; those that are there are not repeated.")],
-    output: Annotated[Path, typer.Option(help="Markdown table to write.")] = Path("latents.md"),
+    data: TrainOn,
+    unseen: Unseen,
+    run: Trainings,
+    output: Table = Path("latents.md"),
     steps: Annotated[int, typer.Option(help="Optimiser steps of each.")] = 300,
-    snr: Annotated[float, typer.Option(help="Of the simulated scans that are judged.")] = 10.0,
-    only: Annotated[list[str] | None, typer.Option(help="Train only on scans whose name contains this.")] = None,
+    snr: Snr = 10.0,
+    only: TrainOnly = None,
     bf16: Annotated[bool, typer.Option(help="Convolve in bfloat16; slow on old CPUs.")] = DEFAULT.bf16,
-    threads: Annotated[int, typer.Option(help="Of torch.")] = 2,
+    threads: Threads = 2,
 ) -> None:
     """Compare coordinates of the latent by the prior alone."""
     import torch
@@ -158,8 +164,7 @@ def latents(
     from edge_pigment_prior.latents import compare
 
     torch.set_num_threads(threads)
-    train_on = references(_scans(data, only), run / "references")
-    judge_by = references(find_scans(unseen), run / "unseen")
+    train_on, judge_by = _train_and_unseen(data, unseen, run, only)
     # a floor under the sd of MD is one in the root's coordinates
     settings = Settings(steps=steps, bf16=bf16, unknown_md=0.0)
     rows = compare(train_on, judge_by, run, settings, snr)
@@ -195,6 +200,13 @@ def plot(
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(output, dpi=120)
+
+
+def _train_and_unseen(
+    data: Path, unseen: Path, run: Path, only: list[str] | None
+) -> tuple[list[Reference], list[Reference]]:
+    """References to train on and to judge by, kept in the folder of the trainings."""
+    return references(_scans(data, only), run / "references"), references(find_scans(unseen), run / "unseen")
 
 
 def _scans(data: Path, only: list[str] | None) -> list[Path]:

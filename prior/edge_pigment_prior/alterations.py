@@ -200,10 +200,12 @@ def fit(found: list[Head], seed: int) -> Alteration:
     picks = [rng.permutation(len(head.altered))[:EACH] for head in found]
     x = torch.from_numpy(np.concatenate([head.features[pick] for head, pick in zip(found, picks, strict=True)]))
     size = np.concatenate([head.size[pick] for head, pick in zip(found, picks, strict=True)])
-    y = torch.from_numpy((size > 0).astype(np.float32))
+    ill = size > 0
+    y = torch.from_numpy(ill.astype(np.float32))
     weight = np.ones(len(size), np.float32)
-    weight[size > 0] = np.maximum(size[size > 0], LEAST_SIZE) ** -SIZE_POWER
-    weight[size > 0] /= max(float(weight[size > 0].mean()), 1e-6)
+    if ill.any():
+        of_ill = np.maximum(size[ill], LEAST_SIZE) ** -SIZE_POWER
+        weight[ill] = of_ill / of_ill.mean()
     w = torch.from_numpy(weight)
     mean, sd = x.mean(0), x.std(0) + 1e-3
     x = (x - mean) / sd

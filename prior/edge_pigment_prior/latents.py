@@ -18,8 +18,7 @@ from edge_pigment.physics.backend import Array
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.moments import fractional_anisotropy
 from edge_pigment.physics.tensor import latent, to_matrix
-from edge_pigment.prior.features import to_stack, voxel_features, with_neighbours
-from edge_pigment_prior.ablate import WHITE_FA, simulated
+from edge_pigment_prior.ablate import WHITE_FA, TorchNetwork, simulated
 from edge_pigment_prior.network import ContextPrior, student_nll
 from edge_pigment_prior.references import Reference
 from edge_pigment_prior.train import Settings, train
@@ -122,7 +121,7 @@ def compare(
     for name, kind in KINDS.items():
         model = train(references, run / name.split()[0], settings, workers=1, progress=False, kind=kind)
         assert isinstance(model, RootPrior)
-        judged = [judge(model.eval(), settings.nu, reference, snr) for reference in unseen]
+        judged = [judge(model, settings.nu, reference, snr) for reference in unseen]
         rows.append({"variant": name} | {key: float(np.mean([r[key] for r in judged])) for key in judged[0]})
     return rows
 
@@ -131,13 +130,8 @@ def judge(model: RootPrior, nu: float, reference: Reference, snr: float) -> dict
     """Errors of the prior's mean, and its log density of the truth, of a simulated 6+1 scan."""
     m, theta = simulated(reference, snr, 0)
     summary = HostBackend(None).summarise(m.y, m.b, m.bvecs, m.sigma)
-    stack = to_stack(voxel_features(summary), m.mask)
-    parts = []
+    mean, factor = (torch.from_numpy(each.T) for each in TorchNetwork(model).prior(summary, m.mask))
     with torch.no_grad():
-        for z in range(len(stack)):
-            found = model(torch.from_numpy(with_neighbours(stack, z, z + 1)))
-            parts.append([each[0].numpy()[:, m.mask[z]] for each in found])
-        mean, factor = (torch.from_numpy(np.concatenate(each, axis=1).T) for each in zip(*parts, strict=True))
         truth = torch.from_numpy(latent(np.exp(theta[0]), theta[1:].T).astype(np.float32))
         fair = torch.linalg.eigvalsh(_matrices(truth))[:, 0] > LEAST_ROOT
         density = model.log_volume(truth[fair]) - student_nll(mean[fair], factor[fair], model.targets(truth[fair]), nu)
