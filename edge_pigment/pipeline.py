@@ -19,6 +19,7 @@ from edge_pigment.adapt import adapt, gather
 from edge_pigment.alteration import Alteration
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import DeviceError, InputError
+from edge_pigment.findings import Finding
 from edge_pigment.interpolation import interleave_of
 from edge_pigment.maps import to_image, voxel_maps, with_altered
 from edge_pigment.network import NetworkWithFallback, open_network
@@ -32,6 +33,7 @@ from edge_pigment.prior.context import Network
 from edge_pigment.quality import assess
 from edge_pigment.quality.frame import check_frame
 from edge_pigment.quality.residuals import residual_z
+from edge_pigment.screening import screen
 from edge_pigment.trust import NOVEL
 
 STEPS = ("mask", "noise", "summarise", "context prior", "adapt", "maps", "quality")
@@ -233,6 +235,9 @@ def run(
     backend, bundle, session = tools.backend, tools.bundle, tools.network
     warnings += tools.notes
     nu = bundle.manifest.nu
+    with steps.timed("screen"):
+        screened = screen(acquisition)
+    acquisition, findings = screened.acquisition, list[Finding](screened.findings)
     with steps.timed("mask"):
         mask, mask_warnings = _find_mask(acquisition, options.mask)
     warnings += mask_warnings
@@ -255,7 +260,7 @@ def run(
     with steps.timed("quality"):
         convention = check_frame(maps, mask, acquisition, m, adapted.summary, session)
         residual = residual_z(m.y, adapted.outcome.mode, m.b, m.bvecs, m.sigma)
-        quality = assess(acquisition, mask, m, adapted.summary.theta, residual, convention)
+        quality = assess(acquisition, mask, m, adapted.summary.theta, residual, convention, tuple(findings))
     if convention.warning:
         warnings.append(convention.warning)
     warnings += quality.warnings
@@ -264,6 +269,7 @@ def run(
         "Software": {"edge-pigment": __version__, "Python": platform.python_version(), "NumPy": np.__version__},
         "Bundle": {"Name": bundle.manifest.name, "Version": bundle.manifest.version, "SHA256": bundle.hash},
         "Protocol": describe_protocol(acquisition),
+        "Screening": screened.as_dict(),
         "Noise": {"Sigma": sigma, "SNRb0": m.scale / sigma, "Method": sigma_method, "IndependentAtVoxels": interleave},
         "MaskVoxels": int(mask.sum()),
         "MaskFrom": "brain_mask" if options.mask is None else str(options.mask),

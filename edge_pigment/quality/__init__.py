@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import Measurements
+from edge_pigment.findings import Finding
 from edge_pigment.gradients import Convention
 from edge_pigment.physics.backend import Array
 from edge_pigment.quality.levels import Levels, measure_levels
@@ -50,6 +51,8 @@ class Quality:
     slices: int
     """Slices of all volumes together."""
     seconds: float
+    findings: tuple[Finding, ...] = ()
+    """Of the steps before: what was screened out, what the noise is not."""
     verdict: Verdict = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +111,7 @@ def assess(
     theta: Array,
     residual: NDArray[np.floating[Any]],
     convention: Convention,
+    findings: tuple[Finding, ...] = (),
 ) -> Quality:
     """Measure a scan's quality and judge it.
 
@@ -118,6 +122,7 @@ def assess(
         theta: (7, V) least-squares summary.
         residual: (N,) robust z of each volume's residual, from `residual_z`.
         convention: verdict on the gradient frame.
+        findings: of the steps before.
     """
     began = time.perf_counter()
     m, table = measurements, acquisition.gradients
@@ -147,6 +152,7 @@ def assess(
         b0_left=int(left.is_b0.sum()),
         slices=acquisition.signal.shape[2] * len(table),
         seconds=time.perf_counter() - began,
+        findings=findings,
     )
 
 

@@ -6,11 +6,12 @@ import numpy as np
 
 from edge_pigment import errors as texts
 from edge_pigment.errors import listed
+from edge_pigment.findings import CARE, REPEAT, USABLE
 
 if TYPE_CHECKING:
     from edge_pigment.quality import Quality
 
-USABLE, CARE, REPEAT = "usable", "usable with care", "repeat the scan"
+__all__ = ["CARE", "REPEAT", "USABLE", "Verdict", "judge"]
 LEAST_SNR = 3.0
 """Of b=0: below, weighted volumes at b = 1000 lie at the noise floor, and the maps are the prior's."""
 LOW_SNR = 6.0
@@ -68,5 +69,7 @@ def judge(quality: "Quality") -> Verdict:
         care.append(texts.SNR_LOW.format(snr=q.snr))
     care += q.mask_doubts
     care += q.identifiability.warnings
+    repeat += [finding.text for finding in q.findings if finding.level == REPEAT]
+    care += [finding.text for finding in q.findings if finding.level == CARE]
     level = REPEAT if repeat else CARE if care else USABLE
     return Verdict(level, tuple(repeat + care))
