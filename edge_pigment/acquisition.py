@@ -6,7 +6,7 @@ doubtful but usable ends in `Acquisition.warnings`.
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,10 @@ class Acquisition:
             self.header,
             self.warnings,
         )
+
+    def subset_of_slices(self, slices: slice) -> "Acquisition":
+        """The scan with only these of its slices (along the third axis); the affine stays that of the whole."""
+        return replace(self, signal=self.signal[:, :, slices])
 
     def _mean(self, chosen: NDArray[np.bool_]) -> Volume:
         # one volume at a time: a boolean index would copy the scan

@@ -11,9 +11,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_pigment.acquisition import Acquisition
+from edge_pigment.acquisition import Acquisition, Volume
 from edge_pigment.innovation import Innovation, innovation, step_back
-from edge_pigment.interpolation import interleaved_prior
+from edge_pigment.interpolation import WHOLE, interleaved_prior
 from edge_pigment.physics.backend import Array, Backend, Outcome, Summary
 from edge_pigment.prior.context import Network
 
@@ -27,7 +27,7 @@ class Measurements:
 
     b is 0 of what counts as b=0; so a direction of zero with another b is a trace image.
     `scale` is the median b=0 signal in the brain, in the image's unit; mask is (Z, Y, X), the image's transpose;
-    `interleave` is the step in slices at which noise is independent (see `interpolation`).
+    `steps` are voxels along x, y and z at which noise is independent (see `interpolation`).
     """
 
     y: Array
@@ -36,7 +36,7 @@ class Measurements:
     sigma: Array
     scale: float
     mask: NDArray[np.bool_]
-    interleave: int = 1
+    steps: tuple[int, int, int] = WHOLE
 
 
 def gather(
@@ -44,7 +44,9 @@ def gather(
     mask: NDArray[np.bool_],
     sigma: float,
     backend: Backend | None = None,
-    interleave: int = 1,
+    steps: tuple[int, int, int] = WHOLE,
+    relative: Volume | None = None,
+    floor: float = 0.0,
 ) -> Measurements:
     """Collect and scale the measurements of the mask's voxels.
 
@@ -53,7 +55,10 @@ def gather(
         mask: (X, Y, Z).
         sigma: noise sd in the image's unit.
         backend: that will compute with them, in memory that it likes.
-        interleave: as `interpolation.interleave_of` finds it.
+        steps: as `noise.correlation` finds them.
+        relative: (X, Y, Z) noise sd over sigma, where it varies.
+        floor: mean square, in the image's unit, by which magnitudes without signal exceed those of Rician noise. It is
+            taken off, so that they lie as the likelihood expects them (the correction of Gudbjartsson & Patz 1995).
     """
     inside = np.ascontiguousarray(mask.T)
     where = np.flatnonzero(inside)
@@ -62,18 +67,21 @@ def gather(
     y = np.empty(shape, np.float32) if backend is None else backend.empty(shape)
     for row, volume in zip(y, volumes, strict=True):
         np.take(volume.reshape(-1), where, out=row)
+    if floor:
+        np.sqrt(np.maximum(y**2 - np.float32(floor), 0), out=y)
     b0 = np.nanmean(y[acquisition.gradients.is_b0], axis=0)
     positive = b0[b0 > 0]
     scale = float(np.median(positive)) if len(positive) else 1.0
     y /= np.float32(scale)
+    varying = np.ones(len(where), np.float32) if relative is None else relative.T.reshape(-1)[where]
     return Measurements(
         y=y,
         b=(np.where(acquisition.gradients.is_b0, 0, acquisition.gradients.bvals) * MS_PER_UM2).astype(np.float32),
         bvecs=np.ascontiguousarray(acquisition.gradients.bvecs, np.float32),
-        sigma=np.full(len(where), sigma / scale, np.float32),
+        sigma=varying * np.float32(sigma / scale),
         scale=scale,
         mask=inside,
-        interleave=interleave,
+        steps=steps,
     )
 
 
@@ -111,15 +119,15 @@ def adapt(
 
         def revise(mean: Array, factor: Array) -> Array:
             nonlocal found
-            found = innovation(summary, mean, factor, m.mask, m.interleave)
+            found = innovation(summary, mean, factor, m.mask, m.steps)
             return step_back(mean, factor, found)
 
         t = started("context prior")
-        outcome = context.adapt_in_place(held, m.mask, nu, revise) if m.interleave == 1 else None
+        outcome = context.adapt_in_place(held, m.mask, nu, revise) if m.steps == WHOLE else None
         seconds["context prior"] = time.perf_counter() - t  # with the adaptation, where both went on the GPU at once
         if outcome is None:
             told = partial(progress, "context prior") if progress else None
-            mean, factor = interleaved_prior(context, summary, m.mask, m.interleave, told)
+            mean, factor = interleaved_prior(context, summary, m.mask, m.steps, told)
             factor = revise(mean, factor)
             seconds["context prior"] = time.perf_counter() - t
             t = started("adapt")

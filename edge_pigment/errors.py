@@ -142,6 +142,20 @@ SIGNATURE_WRONG = (
 KEY_UNREADABLE = "{path} holds no {kind} Ed25519 key in PEM format: {why}."
 BUNDLE_FLAVOUR = "The bundle at {path} has no {flavour} flavour; it has: {have}."
 
+# --- noise ---
+NOISE_NOT_FOUND = (
+    "No noise was found in the scan: an SNR of {snr:g} is assumed. If it was denoised, smoothed or simulated without "
+    "noise, standard deviations are too small; give the noise's sd with --sigma."
+)
+NOISE_FILTERED = (
+    "The scan looks denoised (filtered noise): what noise is left cannot be told from it, and standard deviations may be "
+    "too small. Use the scan as it was acquired, or give the noise's sd before denoising with --sigma."
+)
+NOISE_RESAMPLED = (
+    "The scan looks resampled in three dimensions (motion correction, or another voxel size): noise is alike in "
+    "neighbouring slices. Deviations allow for that, but not for the blur. Use the scan as it was acquired if you can."
+)
+
 # --- running ------------------------------------------------------------------------------------------------
 MASK_UNREADABLE = "The mask {path} cannot be read as a NIfTI image: {why}."
 MASK_SHAPE = "The mask {path} has shape {found}; the scan has {expected}. Resample the mask to the scan's grid."

@@ -18,6 +18,8 @@ from edge_pigment.noise import MAD
 from edge_pigment.physics.backend import Array, Summary
 from edge_pigment.physics.loosening import loosened, mean_diffusivity, precision_of_log_md
 
+Steps = tuple[int, int, int]
+
 SD_OF_MD = 0.55
 """sd of MD over the geometric mean of the diagonal elements' sd, as summaries have it: 0.51 to 0.56 with six directions
 and a b=0, 0.62 to 0.64 with 30 and 3 (simulated scans of three heads, SNR 5 to 20)."""
@@ -59,7 +61,9 @@ class Innovation(NamedTuple):
     say: Array
 
 
-def innovation(summary: Summary, mean: Array, factor: Array, mask: NDArray[np.bool_], step: int = 1) -> Innovation:
+def innovation(
+    summary: Summary, mean: Array, factor: Array, mask: NDArray[np.bool_], steps: Steps = (1, 1, 1)
+) -> Innovation:
     """What the measurements say of MD beyond what was foretold.
 
     Args:
@@ -67,7 +71,7 @@ def innovation(summary: Summary, mean: Array, factor: Array, mask: NDArray[np.bo
         mean: (7, V) of the prior.
         factor: (28, V) of the prior.
         mask: (Z, Y, X).
-        step: in voxels along either axis of the slices, at which noise is independent; balls are of such voxels.
+        steps: voxels along x, y and z at which noise is independent; balls are of such voxels.
     """
     if not mask.any():
         return Innovation(*(np.empty(0, np.float32) for _ in Innovation._fields))
@@ -87,11 +91,11 @@ def innovation(summary: Summary, mean: Array, factor: Array, mask: NDArray[np.bo
     weighted[inside], weight[inside] = own / sd, 1 / sd**2
     pooled = []
     for over in (_square, _ball):
-        total = over(weighted, np.add, step)[inside] / np.sqrt(over(weight, np.add, step)[inside])
+        total = over(weighted, np.add, steps)[inside] / np.sqrt(over(weight, np.add, steps)[inside])
         image = np.zeros(inside.shape, np.float32)
         total -= _median(total[tissue])
         image[inside] = total / _spread(total[tissue])
-        highest, lowest = over(image, np.maximum, step)[inside], over(image, np.minimum, step)[inside]
+        highest, lowest = over(image, np.maximum, steps)[inside], over(image, np.minimum, steps)[inside]
         pooled.append(np.where(highest > -lowest, highest, lowest))
     say = 1 - _ramp(measured / np.sqrt(np.maximum(ratio, 1)), BADLY_MEASURED)
     return Innovation(*(each.astype(np.float32) for each in (own / _spread(own[tissue]), *pooled, say)))
@@ -131,14 +135,14 @@ def _median(x: Array) -> Any:
     return np.median(x[:: max(len(x) // SAMPLE, 1)])
 
 
-def _square(image: Array, combine: np.ufunc, step: int) -> Array:
-    """Sum, maximum or minimum of (Z, Y, X) over 3x3 voxels of a slice, `step` apart."""
-    return of_three(of_three(image, combine, 2, step), combine, 1, step)
+def _square(image: Array, combine: np.ufunc, steps: Steps) -> Array:
+    """Sum, maximum or minimum of (Z, Y, X) over 3x3 voxels of a slice, `steps` apart."""
+    return of_three(of_three(image, combine, 2, steps[0]), combine, 1, steps[1])
 
 
-def _ball(image: Array, combine: np.ufunc, step: int) -> Array:
+def _ball(image: Array, combine: np.ufunc, steps: Steps) -> Array:
     """The same over the 3x3 voxels, and the five in the middle of those in the slices above and below."""
-    row = of_three(image, combine, 2, step)
-    middle = of_three(image, combine, 1, step, row)
-    out = of_three(row, combine, 1, step)
-    return of_three(middle, combine, 0, 1, out)
+    row = of_three(image, combine, 2, steps[0])
+    middle = of_three(image, combine, 1, steps[1], row)
+    out = of_three(row, combine, 1, steps[1])
+    return of_three(middle, combine, 0, steps[2], out)

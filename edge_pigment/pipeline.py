@@ -20,10 +20,9 @@ from edge_pigment.alteration import Alteration
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import DeviceError, InputError
 from edge_pigment.findings import Finding
-from edge_pigment.interpolation import interleave_of
 from edge_pigment.maps import to_image, voxel_maps, with_altered
 from edge_pigment.network import NetworkWithFallback, open_network
-from edge_pigment.noise import estimate_sigma
+from edge_pigment.noise.measure import measure_noise
 from edge_pigment.physics.backend import Backend
 from edge_pigment.physics.cuda import CudaBackend
 from edge_pigment.physics.fallback import FallbackBackend
@@ -189,14 +188,6 @@ def _find_mask(acquisition: Acquisition, path: Path | None) -> tuple[NDArray[np.
     return mask, warnings
 
 
-def _find_sigma(acquisition: Acquisition, mask: NDArray[np.bool_], given: float | None) -> tuple[float, str]:
-    """The noise's sd in the unit of the image, and how it was found."""
-    if given is not None:
-        return float(given), "given by the user"
-    noise = estimate_sigma(acquisition, mask)
-    return float(noise.sigma), noise.method
-
-
 def _describe_device(options: RunOptions, backend: Backend, session: Network) -> dict[str, str]:
     """What computed, and why not the GPU where one was wanted."""
     device = {"Asked": options.device, "Kernels": backend.name, "Network": session.device}
@@ -242,10 +233,10 @@ def run(
         mask, mask_warnings = _find_mask(acquisition, options.mask)
     warnings += mask_warnings
     with steps.timed("noise"):
-        sigma, sigma_method = _find_sigma(acquisition, mask, options.sigma)
-        interleave = interleave_of(acquisition, mask)
+        noise = measure_noise(acquisition, mask, options.sigma)
+    findings += noise.findings
 
-    m = gather(acquisition, mask, sigma, backend, interleave)
+    m = gather(acquisition, mask, noise.sigma, backend, noise.correlation.steps, noise.relative, noise.floor)
     adapted = adapt(m, backend, session, nu, steps.tell)
     steps.seconds |= adapted.seconds
     if isinstance(backend, FallbackBackend) and backend.failed_midway:
@@ -270,7 +261,7 @@ def run(
         "Bundle": {"Name": bundle.manifest.name, "Version": bundle.manifest.version, "SHA256": bundle.hash},
         "Protocol": describe_protocol(acquisition),
         "Screening": screened.as_dict(),
-        "Noise": {"Sigma": sigma, "SNRb0": m.scale / sigma, "Method": sigma_method, "IndependentAtVoxels": interleave},
+        "Noise": noise.as_dict(m.scale),
         "MaskVoxels": int(mask.sum()),
         "MaskFrom": "brain_mask" if options.mask is None else str(options.mask),
         "Float64Voxels": len(adapted.outcome.exact),

@@ -68,7 +68,7 @@ def check_frame(
     if found.margin > CLEARLY and share > OWN_WORD:
         return found
     for most in (FIRST_LOOK, MOST_VOXELS):
-        best, lead = ask_prior(summary, measurements.mask, measurements.interleave, network, most)
+        best, lead = ask_prior(summary, measurements.mask, measurements.steps, network, most)
         if lead < 0 or measurements.mask.sum() <= most:  # then all has been looked at
             break
     if lead > UNPREDICTED:
@@ -77,14 +77,14 @@ def check_frame(
 
 
 def ask_prior(
-    summary: Summary, mask: NDArray[np.bool_], interleave: int, network: Network, most: int = MOST_VOXELS
+    summary: Summary, mask: NDArray[np.bool_], steps: tuple[int, int, int], network: Network, most: int = MOST_VOXELS
 ) -> tuple[str, float]:
     """The signs other than the file's that are predicted best, and by how many standard errors better than the file's.
 
     Args:
         summary: of the V voxels of the mask, in the mask's C order.
         mask: (Z, Y, X).
-        interleave: as `Measurements` has it.
+        steps: as `Measurements` has it.
         network: that makes priors.
         most: voxels to look at, in whole slices, three at least.
     """
@@ -98,7 +98,7 @@ def ask_prior(
     for name, signs in SIGNS.items():
         mirrored = theta.copy()
         mirrored[1:] *= _mirror(signs).astype(np.float32)
-        mean, _ = interleaved_prior(network, Summary(mirrored, sd), part, interleave)
+        mean, _ = interleaved_prior(network, Summary(mirrored, sd), part, steps)
         agreement[name] = _agreement(mirrored[1:], diffusivity(mean.T).T.astype(np.float32)) * tissue
     blocks = block_labels(part)
     leads = {name: lead_of(agreement[name] - agreement["none"], blocks) for name in SIGNS if name != "none"}
