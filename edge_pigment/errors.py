@@ -24,6 +24,10 @@ class DeviceError(EdgePigmentError):
     exit_code = 3
 
 
+class ResourceError(InputError):
+    """The machine has too little memory or disk space, or its file system refuses; nothing was written."""
+
+
 class BundleError(InputError):
     """The bundle of the prior is damaged, too new, or lacks what was asked for."""
 
@@ -160,12 +164,61 @@ OUTPUT_NOT_OURS = (
 OUTPUT_NOT_A_FOLDER = "{path} is a file; results go into a folder. Give another place with -o."
 OUTPUT_PARENT_MISSING = "{path} cannot be created: there is no folder {parent}."
 OUTPUT_NOT_WRITABLE = "{path} cannot be written: {why}."
+OUTPUT_HOLDS_INPUT = (
+    "{path} holds the input {input}, and input is never replaced by results. Give another folder with -o."
+)
+OUTPUT_AMONG_INPUT = (
+    "{path} lies among the raw data in {folder}, where no results go. Give another folder with -o, such as "
+    "derivatives/edge-pigment beside the participants."
+)
+OUTPUT_IN_USE = "Another run is writing {path} at this moment. Wait for it to end, or give another folder with -o."
+OUTPUT_TAKEN = (
+    "{path} was written by another run or program in the meantime; it was left as it is, and this run wrote nothing. "
+    "Give another folder with -o, or run again with --overwrite."
+)
+NO_LOCKS = (
+    "The file system of {path} has no file locks, so the run goes on without: do not start two runs into one folder, "
+    "and should this one be killed, clear away what it leaves beside it (.{name}.edge-pigment-*)."
+)
+NAME_TOO_LONG = (
+    "{name} would have {length} bytes; file names here have up to {most}. Give the scan or the output folder a shorter "
+    "name, or write to another disk."
+)
+PATH_TOO_LONG = (
+    "Paths below {path} would have up to {length} bytes; the system takes less than {most}. Give a place with a "
+    "shorter path with -o."
+)
+NAME_SHORTENED = "{name} is too long for the names of results; they begin with {prefix}."
+DISK_NEARLY_FULL = (
+    "{path} has {free} free and the result takes up to {needed}, mostly far less. If the disk fills up, nothing is "
+    "written."
+)
+DISK_TOO_FULL = (
+    "Not enough disk space for {path}: the result takes about {needed}, and {free} is free. Make room, or give a place "
+    "on another disk with -o."
+)
+NO_INODES = (
+    "{path} cannot be written: the file system takes {free} more files (inodes), and {needed} are needed. Remove "
+    "files, or give a place on another disk with -o."
+)
+DISK_FULL = "The disk is full ({why}); nothing was written. Make room, or give a place on another disk with -o."
+FILE_SYSTEM = "{path}: {why}. Nothing was written."
+FILE_SYSTEM_UNNAMED = "The file system refuses: {why}. Nothing was written."
+
+# --- memory -------------------------------------------------------------------------------------------------
+NO_MEMORY = (
+    "Not enough memory ({why}). Close other programs, run fewer scans at once, or raise the limit (ulimit -v, or that "
+    "of the job or container)."
+)
+MEMORY_FOR_SCAN = "{scan} needs about {needed}, and {free} can be had"
+MEMORY_LIMIT = "edge-pigment needs at least {needed} of address space, and the limit is {free}"
 
 # --- command line -------------------------------------------------------------------------------------------
 UNEXPECTED = (
     "unexpected {kind}: {message} (this is a fault of edge-pigment; set EDGE_PIGMENT_DEBUG=1 for the "
     "traceback and report it)"
 )
+OUTPUT_STREAM = "What there is to say cannot be written: {why}. {outcome}"
 OPTION_NEEDS_FOLDER = "{option} selects from a BIDS folder, and {path} is not a folder."
 OPTION_NEEDS_FILE = "{option} belongs to one scan, and {path} is a folder; give the scan itself."
 OPTION_OUT_OF_RANGE = "{option} must be {expected}, not {value}."

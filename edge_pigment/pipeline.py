@@ -57,6 +57,8 @@ class RunOptions:
     """Where the network runs: one of `network.NETWORKS`."""
     build_engine: bool = False
     """Build a TensorRT engine if none fits; without it, none ever is."""
+    dry_run: bool = False
+    """End with what can refuse or warn, before the maps, of which there are none then."""
     public_key: Path | None = None
     """Ed25519 key that must have signed the bundle; None: not checked."""
 
@@ -245,6 +247,9 @@ def run(
         sigma, sigma_method = _find_sigma(acquisition, mask, options.sigma)
         interleave = interleave_of(acquisition, mask)
 
+    if options.dry_run:
+        told = [*warnings, *(finding.text for finding in findings)]
+        return Result({}, mask, acquisition.affine, acquisition.header, {}, tuple(told))
     m = gather(acquisition, mask, sigma, backend, interleave)
     adapted = adapt(m, backend, session, nu, steps.tell)
     steps.seconds |= adapted.seconds

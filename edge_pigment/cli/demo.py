@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edge_pigment.cli.console import path_option, print_json, verb
+from edge_pigment.cli.console import path_option, print_json, tell, verb
 
 
 @verb
@@ -25,13 +25,12 @@ def demo(
     """
     from edge_pigment.demo import run_demo
 
-    def tell(step: str) -> None:
+    def tell_step(step: str) -> None:
         if not (quiet or as_json):
-            typer.echo(f"demo: {step}", err=True)
+            tell(f"demo: {step}", err=True)
 
-    outcome = run_demo(output, seed, threads=threads, bundle=bundle, progress=tell)
+    outcome = run_demo(output, seed, threads=threads, bundle=bundle, progress=tell_step)
     if as_json:
         print_json(outcome.json)
     else:
-        typer.echo(outcome.table)
-        typer.echo(f"\nPicture: {outcome.figure}")
+        tell(*outcome.table.splitlines(), "", f"Picture: {outcome.figure}")

@@ -27,6 +27,14 @@ class Job:
     bvec: Path | None
     as_json: bool
     quiet: bool
+    overwrite: bool = False
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """Every file that was named, or found, as input."""
+        options = self.options
+        given = (self.bval, self.bvec, options.mask, options.bundle, options.public_key)
+        return (*(path for path, _ in self.scans), *(path for path in given if path is not None))
 
     def read(self, scan: Path) -> "Acquisition":
         """Read one of the scans.

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_pigment import errors as texts
-from edge_pigment.cli.console import Progress, path_option, print_json, say, verb
+from edge_pigment.cli.console import Progress, path_option, print_json, say, tell, verb
+from edge_pigment.cli.faults import as_refusals
 from edge_pigment.cli.job import Job
-from edge_pigment.cli.plan import tell
+from edge_pigment.cli.plan import tell_plan
+from edge_pigment.cli.preflight import check_job, check_scan
 from edge_pigment.errors import EdgePigmentError, InputError
 
 if TYPE_CHECKING:
@@ -79,7 +81,6 @@ def run(
     BIDS-derivative dataset; either all of it or nothing. With a BIDS dataset, each participant is added as a
     whole.
     """
-    from edge_pigment.outputs.staging import check_target
     from edge_pigment.pipeline import RunOptions
 
     scans = _scans(scan, participant_label, {"--bval": bval, "--bvec": bvec, "--mask": mask})
@@ -96,11 +97,12 @@ def run(
         network=network,
         build_engine=build_engine,
     )
-    job = Job(scans, output, scan.is_dir(), options, bval, bvec, as_json, quiet)
-    participants = list(dict.fromkeys(name.participant for _, name in scans))
-    check_target(output, overwrite, participants if job.is_dataset else None)
+    job = Job(scans, output, scan.is_dir(), options, bval, bvec, as_json, quiet, overwrite)
+    notes = check_job(job)
+    for note in notes:
+        say("warning", note)
     if dry_run:
-        tell(job)
+        tell_plan(job, notes)
     elif job.is_dataset:
         _run_dataset(job)
     else:
@@ -162,14 +164,15 @@ def _run_group(job: Job, scans: Sequence[tuple[Path, "ScanName"]]) -> list[dict[
     from edge_pigment.outputs.write import write_dataset_files
 
     summaries: list[dict[str, Any]] = []
-    with Staging(job.output, merge=job.is_dataset) as stage:
+    participants = list(dict.fromkeys(name.participant for _, name in scans))
+    with as_refusals(), Staging(job.output, job.is_dataset, job.overwrite, participants) as stage:
         for path, name in scans:
             summaries.append(_run_scan(job, path, name, stage.path))
         write_dataset_files(stage.path, scans[0][1], job.output)
         stage.publish()
     if not (job.quiet or job.as_json):
         for summary in summaries:
-            typer.echo(_in_words(summary))
+            tell(*_in_words(summary))
     return summaries
 
 
@@ -177,6 +180,8 @@ def _run_scan(job: Job, path: Path, name: "ScanName", dataset: Path) -> dict[str
     from edge_pigment.outputs.write import write_scan
     from edge_pigment.pipeline import run as run_pipeline
 
+    for note in check_scan(job, path)[0]:
+        say("warning", f"{path.name}: {note}")
     progress = Progress(job.quiet, job.as_json, path.name)
     told: list[tuple[str, ...]] = []
 
@@ -226,10 +231,10 @@ def _tell_limits(job: Job, path: Path, acquisition: "Acquisition", progress: Pro
     return limits
 
 
-def _in_words(summary: dict[str, Any]) -> str:
+def _in_words(summary: dict[str, Any]) -> list[str]:
     outputs = summary["outputs"]
     lines = [f"{summary['scan'].name}: {len(outputs) - 4} maps in {outputs['mask'].parent}"]
     if summary["sigma"] is not None and summary["snr"] is not None:
         lines[0] += f" (noise sigma {summary['sigma']:.3g}, SNR of b=0 {summary['snr']:.1f})"
     lines.append(f"To judge them: {outputs['report']}")
-    return "\n".join(lines)
+    return lines

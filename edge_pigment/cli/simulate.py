@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_pigment import errors as texts
-from edge_pigment.cli.console import path_option, verb
+from edge_pigment.cli.console import path_option, say, tell, verb
 from edge_pigment.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def simulate(
     Makes OUTPUT/sub-phantom/dwi with the scan and OUTPUT/derivatives/truth with the maps that a perfect scan
     of the same voxels would give. --profile comes first, then the options, then --settings.
     """
-    from edge_pigment.outputs.staging import Staging, check_target
+    from edge_pigment.outputs.lock import no_locks
+    from edge_pigment.outputs.staging import Staging, refuse_if_in_use
+    from edge_pigment.outputs.target import check_target, place_of
 
     chosen = _start(profile)
     given = {"voxel": voxel, "b0": b0}
@@ -59,13 +61,15 @@ def simulate(
     if settings is not None:
         for section, values in _read(settings).items():
             chosen[section] |= values
-    check_target(output, overwrite)
+    check_target(output, overwrite, inputs=[path for path in (settings, tensor, s0) if path is not None])
+    refuse_if_in_use(place_of(output), None, output)
     scan = _simulate(chosen, tensor, s0, seed)
-    with Staging(output) as stage:
+    with Staging(output, overwrite=overwrite) as stage:
+        if not stage.locks:
+            say("warning", no_locks(output))
         _write(scan, stage.path)
         stage.publish()
-    typer.echo(f"Scan:  {output / SCAN}.nii.gz\nTruth: {output / TRUTH}\n")
-    typer.echo(f"Try:   edge-pigment run {output} -o maps")
+    tell(f"Scan:  {output / SCAN}.nii.gz", f"Truth: {output / TRUTH}", "", f"Try:   edge-pigment run {output} -o maps")
 
 
 def _start(profile: str | None) -> dict[str, dict[str, Any]]:

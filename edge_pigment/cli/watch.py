@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_pigment import errors as texts
-from edge_pigment.cli.console import path_option, print_json, say, verb
+from edge_pigment.cli.console import path_option, print_json, say, tell, verb
+from edge_pigment.cli.faults import as_refusals
 from edge_pigment.errors import InputError
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ def watch(
     server = None
     if port >= 0 and not once:
         server = serve(lambda: [update.as_dict() for update in watcher.history], target_fa_sd, port)
-        typer.echo(f"Page: http://{ADDRESS}:{server.server_address[1]}/", err=True)
+        tell(f"Page: http://{ADDRESS}:{server.server_address[1]}/", err=True)
     told = ""
     try:
         while True:
             try:
-                update = watcher.look()
+                with as_refusals():  # a share may come back, and memory be freed
+                    update = watcher.look()
             except InputError as error:
                 if once:
                     raise
@@ -67,18 +69,18 @@ def watch(
                 told, update = str(error), None
             if update is not None:
                 told = ""
-                print_json(update.as_dict(), indent=None) if as_json else typer.echo(_in_words(update))
+                print_json(update.as_dict(), indent=None) if as_json else tell(*_in_words(update))
             if once:
                 return
             time.sleep(max(interval, 0.05))
     except KeyboardInterrupt:
-        typer.echo("Stopped watching.", err=True)
+        tell("Stopped watching.", err=True)
     finally:
         if server is not None:
             server.shutdown()
 
 
-def _in_words(update: "Update") -> str:
+def _in_words(update: "Update") -> list[str]:
     head = f"{update.volumes} volumes ({update.b0s} b=0)"
     if update.precision is None or update.forecast is None:
         lines = [f"{head}: {update.note}"]
@@ -92,4 +94,4 @@ def _in_words(update: "Update") -> str:
     lines += [f"  warning: {warning}" for warning in update.warnings]
     lines += [f"  sent twice, counted once: {repeat}" for repeat in update.repeats]
     lines += [f"  waiting for {item}" for item in update.waiting]
-    return "\n".join(lines)
+    return lines

@@ -1,5 +1,6 @@
 """`edge-pigment run` as it is typed."""
 
+import errno
 import json
 import re
 import signal
@@ -213,7 +214,10 @@ def test_options_that_do_not_go_together(dataset, scan, tmp_path):
         (DeviceError("No GPU here."), 3, "edge-pigment: error: No GPU here."),
         (KeyboardInterrupt(), 130, "edge-pigment: interrupted: "),
         (ZeroDivisionError("a\nb"), 1, "edge-pigment: error: unexpected ZeroDivisionError: a b"),
-        (MemoryError(), 1, "edge-pigment: error: unexpected MemoryError"),
+        (MemoryError(), 2, "edge-pigment: error: Not enough memory"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), 2, "edge-pigment: error: The disk is full"),
+        (OSError(errno.EIO, "Input/output error", "x"), 2, "edge-pigment: error: x: Input/output error"),
+        (RuntimeError("can't start new thread"), 2, "edge-pigment: error: Not enough memory"),
     ],
 )
 def test_whatever_goes_wrong_is_one_line_and_leaves_nothing(scan, tmp_path, monkeypatch, error, code, said):

@@ -180,8 +180,9 @@ def test_killed_between_old_and_new_gives_the_old_back(tmp_path, killed):
 def test_a_living_run_is_not_disturbed(tmp_path):
     with Staging(tmp_path / "out") as living:
         fill(living.path, a="first")
-        with Staging(tmp_path / "out"):
-            pass
+        for merge in (False, True):
+            with pytest.raises(InputError, match=opening(texts.OUTPUT_IN_USE)), Staging(tmp_path / "out", merge):
+                pass
         assert contents(living.path)["a/map"] == "first"
         living.publish()
     assert contents(tmp_path / "out")["a/map"] == "first"
