@@ -210,6 +210,10 @@ NO_MEMORY = (
     "Not enough memory ({why}). Close other programs, run fewer scans at once, or raise the limit (ulimit -v, or that "
     "of the job or container)."
 )
+NO_THREADS = (
+    "The system starts no more threads. Give --threads 1, close other programs, or raise the limit (ulimit -u, or that "
+    "of the job or container)."
+)
 MEMORY_FOR_SCAN = "{scan} needs about {needed}, and {free} can be had"
 MEMORY_LIMIT = "edge-pigment needs at least {needed} of address space, and the limit is {free}"
 

@@ -90,6 +90,16 @@ def address_space() -> int | None:
     return min(limited) if limited else None
 
 
+def most_processes() -> int | None:
+    """Processes and threads that the user may have in all (ulimit -u), or None without a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
 def memory_left() -> int | None:
     """Bytes that this process can still have: the least that machine, container and ulimit allow. None: not known."""
     left = [size for size in (_machine_left(), _cgroup_left(), _address_space_left()) if size is not None]

@@ -13,9 +13,9 @@ def demo(
     output: Annotated[
         Path, path_option("--output", "-o", help="Folder to make; an older result there is replaced.")
     ] = Path("demo-output"),
-    seed: Annotated[int, typer.Option(help="Of the head and of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the head and of the noise.")] = 0,
     bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads; default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:

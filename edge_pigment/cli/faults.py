@@ -11,16 +11,21 @@ from edge_pigment.errors import ResourceError
 
 LEAST_ADDRESS_SPACE = 224 * 2**20
 """Bytes. With less, NumPy's libraries end the process themselves, without a word of ours: measured 200 MiB."""
+FEW_PROCESSES = 1024
+"""Limits on processes and threads (ulimit -u) below this are meant; desktops have tens of thousands."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OUT_OF_MEMORY = re.compile(
-    r"bad_?alloc|cannot allocate memory|failed to allocate|allocation failed|out of memory|unable to allocate"
+    r"bad_?alloc|bad allocation"
+    r"|cannot allocate memory|failed to allocate|allocation failed|out of memory|unable to allocate"
     r"|failed to map segment|cannot apply additional memory protection|cannot create shared object descriptor"
-    r"|can't start new thread|resource temporarily unavailable|std::system_error|mmap failed"
-    r"|cannot enable executable stack",
+    r"|mmap failed|cannot enable executable stack",
     re.IGNORECASE,
 )
+_OUT_OF_THREADS = re.compile(r"can't start new thread|PosixThread|pthread_create|std::system_error", re.IGNORECASE)
 """What libraries say that raise their own kinds of error."""
-_MAY_LACK_MEMORY = ("ImportError", "RuntimeError", "SystemError", "OSError")
+_OF_LIBRARIES = (ImportError, RuntimeError, SystemError, OSError)
+_LONGEST = 200
+"""Letters of what a library says."""
 _OF_ONNXRUNTIME = "onnxruntime"
 
 
@@ -32,14 +37,14 @@ def spare_address_space() -> None:
     Raises:
         ResourceError: it is too little to load the libraries.
     """
-    from edge_pigment.hardware import address_space
+    from edge_pigment.hardware import address_space, most_processes
 
-    limit = address_space()
-    if limit is None:
+    limit, processes = address_space(), most_processes()
+    if limit is None and (processes is None or processes >= FEW_PROCESSES):
         return
     # each thread of OpenBLAS maps tens of megabytes at once, and one that cannot be had ends the process
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if limit < LEAST_ADDRESS_SPACE:
+    if limit is not None and limit < LEAST_ADDRESS_SPACE:
         needed, free = (f"{size / 1e6:.0f} MB" for size in (LEAST_ADDRESS_SPACE, limit))
         raise ResourceError(texts.NO_MEMORY.format(why=texts.MEMORY_LIMIT.format(needed=needed, free=free)))
 
@@ -67,6 +72,8 @@ def explain(error: BaseException) -> ResourceError | None:
     # libraries wrap what stopped them: an ImportError of NumPy has that of its shared object behind it
     while link is not None and id(link) not in seen:
         seen.add(id(link))
+        if _is_of_library(link) and _OUT_OF_THREADS.search(str(link)):
+            return ResourceError(texts.NO_THREADS)
         if _lacks_memory(link):
             return ResourceError(texts.NO_MEMORY.format(why=_words(link)))
         link = link.__cause__ or link.__context__
@@ -78,9 +85,11 @@ def explain(error: BaseException) -> ResourceError | None:
 def _lacks_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    kind = type(error)
-    known = any(parent.__name__ in _MAY_LACK_MEMORY for parent in kind.__mro__)
-    return (known or kind.__module__.startswith(_OF_ONNXRUNTIME)) and bool(_OUT_OF_MEMORY.search(str(error)))
+    return _is_of_library(error) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def _is_of_library(error: BaseException) -> bool:
+    return isinstance(error, _OF_LIBRARIES) or type(error).__module__.startswith(_OF_ONNXRUNTIME)
 
 
 def _of_files(error: OSError) -> ResourceError:
@@ -93,6 +102,8 @@ def _of_files(error: OSError) -> ResourceError:
 
 
 def _words(error: BaseException) -> str:
-    """The first line of what a library says, without its code's places and the full stop."""
+    """The first line of what a library says, without the full stop; ONNX Runtime speaks of its code only."""
     said = str(error).strip().splitlines()
-    return said[0].rstrip(".")[:200] if said else "the system refuses more"
+    if not said or type(error).__module__.startswith(_OF_ONNXRUNTIME):
+        return "the system gives no more"
+    return said[0].rstrip(".")[:_LONGEST]

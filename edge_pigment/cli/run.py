@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _MAY_REFUSE = ("open", "mask", "noise")
 """Steps before whose end bad input is still told, in one line; the protocol's limits are told after them."""
+MOST_THREADS = 1024
+"""More than any machine has cores for."""
 _READ_SHARE, _WRITE_SHARE = 0.05, 0.1
 """Rough shares of the time, for progress bars only."""
 
@@ -84,8 +86,9 @@ def run(
     from edge_pigment.pipeline import RunOptions
 
     scans = _scans(scan, participant_label, {"--bval": bval, "--bvec": bvec, "--mask": mask})
-    if threads is not None and threads < 1:
-        raise InputError(texts.OPTION_OUT_OF_RANGE.format(option="--threads", expected="1 or more", value=threads))
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        expected = f"between 1 and {MOST_THREADS}"
+        raise InputError(texts.OPTION_OUT_OF_RANGE.format(option="--threads", expected=expected, value=threads))
     options = RunOptions(
         mask=mask,
         sigma=sigma,

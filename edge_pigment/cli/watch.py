@@ -11,6 +11,9 @@ from edge_pigment.cli.console import path_option, print_json, say, tell, verb
 from edge_pigment.cli.faults import as_refusals
 from edge_pigment.errors import InputError
 
+LONGEST_INTERVAL = 86400.0
+"""Seconds between looks at a folder: a day."""
+
 if TYPE_CHECKING:
     from edge_pigment.watch.watcher import Update
 
@@ -34,7 +37,7 @@ def watch(
     mask: Annotated[Path | None, path_option(help="Brain mask; default: found from the scan.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Noise sd; default: estimated.")] = None,
     bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads; default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per update on stdout.")] = False,
 ) -> None:
     """Watch a scan arrive and say when it can stop.
@@ -48,6 +51,12 @@ def watch(
 
     if not 0 < target_fa_sd < 1:
         text = texts.OPTION_OUT_OF_RANGE.format(option="--target-fa-sd", expected="between 0 and 1", value=target_fa_sd)
+        raise InputError(text)
+    if not 0 <= interval < LONGEST_INTERVAL:
+        text = texts.OPTION_OUT_OF_RANGE.format(option="--interval", expected="seconds, 0 or more", value=interval)
+        raise InputError(text)
+    if not -1 <= port < 2**16:
+        text = texts.OPTION_OUT_OF_RANGE.format(option="--port", expected="between -1 and 65535", value=port)
         raise InputError(text)
     watcher = Watcher(folder, target_fa_sd, RunOptions(mask=mask, sigma=sigma, bundle=bundle, threads=threads))
     server = None

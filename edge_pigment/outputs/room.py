@@ -21,6 +21,8 @@ MEMORY_PER_VALUE = 8
 """Bytes of memory for each stored value of a scan: it is held as float32 and, while it is read, as it was stored."""
 MEMORY_PER_VOXEL = 260
 """Bytes of memory for each voxel of the grid besides: measured 240 to 290 on four scans."""
+MEMORY_OF_LIBRARIES = 60_000_000
+"""Bytes of the network and of the libraries that are loaded only when they compute."""
 MEMORY_CERTAIN = 0.75
 """Of the estimate of memory that is needed in any case."""
 
@@ -68,7 +70,7 @@ def check_memory(scan: str, voxels: int, volumes: int) -> None:
     Raises:
         ResourceError: it does not.
     """
-    needed = MEMORY_PER_VALUE * voxels * volumes + MEMORY_PER_VOXEL * voxels
+    needed = MEMORY_PER_VALUE * voxels * volumes + MEMORY_PER_VOXEL * voxels + MEMORY_OF_LIBRARIES
     left = memory_left()
     if left is not None and MEMORY_CERTAIN * needed > left:
         why = texts.MEMORY_FOR_SCAN.format(scan=scan, needed=in_megabytes(needed), free=in_megabytes(left))

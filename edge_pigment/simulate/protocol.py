@@ -10,6 +10,8 @@ from edge_pigment.simulate.directions import SCHEMES, orthogonal
 
 Float = NDArray[np.float64]
 Positive3 = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
+Millimetres = Annotated[float, Field(gt=0, ge=0.05, le=1000)]
+Millimetres3 = tuple[Millimetres, Millimetres, Millimetres]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 SCHEME_NAMES = (*SCHEMES, "trace")
@@ -22,7 +24,7 @@ class _Settings(BaseModel):
 class Shell(_Settings):
     """Directions at one b-value."""
 
-    b: Annotated[float, Field(gt=0)]
+    b: Annotated[float, Field(gt=0, le=1e6)]
     """s/mm²."""
     directions: PositiveInt = 6
     scheme: str = "electrostatic"
@@ -53,7 +55,7 @@ class Readout(_Settings):
 class Protocol(_Settings):
     """What the operator sets; voxel in mm, slices along the third image axis."""
 
-    voxel: Positive3 = (2.5, 2.5, 5.0)
+    voxel: Millimetres3 = (2.5, 2.5, 5.0)
     shells: tuple[Shell, ...] = (Shell(b=1000.0),)
     b0: Annotated[int, Field(ge=0)] = 1
     """Number of b=0 volumes; they come first."""
@@ -71,7 +73,7 @@ class Protocol(_Settings):
 class Noise(_Settings):
     """What the receiver adds: complex Gaussian noise in every coil, of which the magnitude is taken."""
 
-    snr: PositiveFloat = 10.0
+    snr: Annotated[float, Field(gt=0, ge=1e-6)] = 10.0
     """Median of the noise-free b=0 in the brain over the mean σ there."""
     coils: PositiveInt = 1
     """Receivers combined by the root of the sum of squares: 1 gives Rician, more non-central χ noise."""
