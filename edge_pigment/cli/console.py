@@ -6,11 +6,13 @@ or log's encoding does not have is escaped, too: a console without UTF-8 never e
 
 import io
 import json
+import logging
 import os
 import shutil
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
@@ -58,6 +60,20 @@ def tell(*lines: object, err: bool = False) -> None:
         _silence(err)
         if not err:
             say("warning", texts.OUTPUT_STREAM.format(why=error.strerror, outcome="The work itself is not affected."))
+
+
+def hush_libraries() -> None:
+    """What libraries log about a file, such as nibabel about each odd field of a header, is not for users.
+
+    With EDGE_PIGMENT_DEBUG=1 it is told, as are Python's warnings.
+    """
+    if not _debugging():
+        logging.getLogger("nibabel").setLevel(logging.CRITICAL + 1)
+        warnings.simplefilter("ignore")
+
+
+def _debugging() -> bool:
+    return os.environ.get(DEBUG, "0") not in ("", "0")
 
 
 def _silence(err: bool) -> None:
@@ -112,6 +128,7 @@ def verb(function: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         with errors_in_one_line():
             spare_address_space()
+            hush_libraries()
             return function(*args, **kwargs)
 
     return wrapped
@@ -134,7 +151,7 @@ def print_json(content: Mapping[str, Any], err: bool = False, indent: int | None
 
 
 def _traceback_if_asked() -> None:
-    if os.environ.get(DEBUG, "0") not in ("", "0"):
+    if _debugging():
         traceback.print_exc()
 
 

@@ -217,7 +217,7 @@ def test_options_that_do_not_go_together(dataset, scan, tmp_path):
         (MemoryError(), 2, "edge-pigment: error: Not enough memory"),
         (OSError(errno.ENOSPC, "No space left on device", "x"), 2, "edge-pigment: error: The disk is full"),
         (OSError(errno.EIO, "Input/output error", "x"), 2, "edge-pigment: error: x: Input/output error"),
-        (RuntimeError("can't start new thread"), 2, "edge-pigment: error: Not enough memory"),
+        (RuntimeError("can't start new thread"), 2, "edge-pigment: error: The system starts no more threads"),
     ],
 )
 def test_whatever_goes_wrong_is_one_line_and_leaves_nothing(scan, tmp_path, monkeypatch, error, code, said):
