@@ -40,6 +40,10 @@ class BundleError(InputError):
     """The bundle of the prior is damaged, too new, or lacks what was asked for."""
 
 
+SOME_FAILED = 4
+"""Exit code of `run` on a dataset where scans that should have worked failed, and others were run."""
+
+
 def listed(indices: Iterable[int], most: int = 8) -> str:
     """Indices as a user reads them: "3, 4, 7", and how many more where there are many."""
     shown = [str(int(index)) for index in indices]
@@ -102,7 +106,7 @@ VOXEL_SIZE_IMPLAUSIBLE = (
     "its unit (xyzt_units)."
 )
 QFORM_LEFT_OUT = "The qform of {path} is unusable ({why}) and is left out; its sform gives the orientation."
-QFORM_ROUNDED = "The qform of {path} has a quaternion longer than 1 ({length:.6g}); it is taken at length 1."
+QFORM_ROUNDED = "The qform of {path} has a quaternion longer than 1 ({length:.7g}); it is taken at length 1."
 AFFINES_DIFFER = (
     "The sform and the qform of {path} place its voxels up to {mm:.1f} mm apart; the sform is used.{hand} If the scan "
     "was moved or resampled, check the header."
@@ -189,7 +193,7 @@ BIDS_NO_PARTICIPANT = "{path} holds no participant {label}; it holds: {known}."
 BIDS_SKIPPED = "{scan} is passed over: {why}"
 BIDS_PART = "it is the {part} of a complex scan; magnitudes are needed."
 BIDS_DERIVED = "it is derived from {scan}, which lies beside it."
-BIDS_NOTHING_RUN = "No diffusion scan of {path} could be run; the first was passed over: {why}"
+BIDS_NOTHING_RUN = "There is no diffusion scan to run: {scan} is passed over: {why}"
 BIDS_NO_DWI = "No diffusion scan (sub-*/[ses-*/]dwi/*_dwi.nii[.gz]) of {label} in {path}."
 
 # --- the bundle of the prior --------------------------------------------------------------------------------

@@ -1,13 +1,18 @@
 """What one `edge-pigment run` has to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from edge_pigment import errors as texts
+from edge_pigment.cli.console import say
+from edge_pigment.errors import SOME_FAILED, EdgePigmentError, InputError, UnrelatedError
 
 if TYPE_CHECKING:
     from edge_pigment.acquisition import Acquisition
     from edge_pigment.outputs.bids import ScanName
     from edge_pigment.pipeline import RunOptions
+    from edge_pigment.reading.bids import Skipped
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,7 @@ class Job:
     is_dataset: the scans are those of a BIDS dataset, and participants are added to `output` one by one;
         otherwise
     there is one scan, and `output` is its result.
+    skipped: images of the dataset that are no scans by their names.
     """
 
     scans: tuple[tuple[Path, "ScanName"], ...]
@@ -27,6 +33,7 @@ class Job:
     bvec: Path | None
     as_json: bool
     quiet: bool
+    skipped: tuple["Skipped", ...] = ()
 
     def read(self, scan: Path) -> "Acquisition":
         """Read one of the scans.
@@ -37,3 +44,44 @@ class Job:
         from edge_pigment.acquisition import read_acquisition
 
         return read_acquisition(scan, self.bval, self.bvec)
+
+
+@dataclass(eq=False)
+class Refusals:
+    """Images of a dataset that were not run: unrelated ones, which is no fault, and scans that failed.
+
+    One of them never costs the others; each is told when it is met.
+    """
+
+    skipped: list[dict[str, Any]] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+
+    def skip(self, scan: Path, why: str) -> None:
+        """Tell that an image is passed over."""
+        say("warning", texts.BIDS_SKIPPED.format(scan=scan.name, why=why))
+        self.skipped.append({"scan": scan, "reason": why})
+
+    def fail(self, participant: str, scan: Path | None, error: EdgePigmentError) -> None:
+        """Tell that a scan failed, or all of a participant's; an image that is no scan of its own is passed over."""
+        from edge_pigment.reading.bids import is_called_derived
+
+        derived = scan is not None and isinstance(error, InputError) and is_called_derived(scan)
+        if scan is not None and (isinstance(error, UnrelatedError) or derived):
+            self.skip(scan, str(error))
+            return
+        say("error", f"{participant}: {error}")
+        told = {"participant": participant, "scan": scan, "error": str(error), "exit_code": error.exit_code}
+        self.failed.append(told)
+
+    def exit_code(self, done: int) -> int:
+        """Of a command that ran `done` scans: 0 where nothing failed.
+
+        Raises:
+            InputError: there was nothing to run at all.
+        """
+        if self.failed:
+            return SOME_FAILED if done else int(self.failed[0]["exit_code"])
+        if not done:
+            first = self.skipped[0]
+            raise InputError(texts.BIDS_NOTHING_RUN.format(scan=first["scan"].name, why=first["reason"]))
+        return 0

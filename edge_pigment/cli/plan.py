@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edge_pigment.cli.console import print_json, say
-from edge_pigment.cli.job import Job
+from edge_pigment.cli.job import Job, Refusals
+from edge_pigment.errors import InputError
 
 if TYPE_CHECKING:
     from edge_pigment.prior.bundle import Bundle
@@ -16,6 +17,7 @@ def tell(job: Job) -> None:
 
     Raises:
         InputError: what the run itself would refuse.
+        typer.Exit: scans of the dataset would fail, with the code of the run.
         DeviceError: the device does not work here.
     """
     from edge_pigment.network import open_network
@@ -34,8 +36,17 @@ def tell(job: Job) -> None:
     else:
         _, notes = open_network(prior, options.network, options.precision, options.threads, backend)
     plans: list[dict[str, Any]] = []
+    refused = Refusals()
+    for image in job.skipped:
+        refused.skip(image.path, image.why)
     for path, name in job.scans:
-        acquisition = job.read(path)
+        try:
+            acquisition = job.read(path)
+        except InputError as error:
+            if not job.is_dataset:
+                raise
+            refused.fail(name.participant, path, error)
+            continue
         plans.append(
             {
                 "scan": path,
@@ -51,11 +62,13 @@ def tell(job: Job) -> None:
             }
         )
     if job.as_json:
-        print_json({"dry_run": True, "scans": plans})
-        return
-    for plan in plans:
-        _print(plan, prior)
-    typer.echo("Nothing was written (--dry-run).")
+        print_json({"dry_run": True, "scans": plans, "failed": refused.failed, "skipped": refused.skipped})
+    else:
+        for plan in plans:
+            _print(plan, prior)
+        typer.echo("Nothing was written (--dry-run).")
+    if job.is_dataset and (code := refused.exit_code(len(plans))):
+        raise typer.Exit(code)
 
 
 def _print(plan: dict[str, Any], prior: "Bundle") -> None:

@@ -162,7 +162,7 @@ def _read(path: Path, bval: Path, bvec: Path) -> _Piece:
     # the direction of a b=0 volume means nothing, whatever the file says
     bvecs[~weighted] = 0
     unknown = np.isnan(bvals) | (weighted & ~np.isfinite(bvecs).all(1))
-    late = tuple(f"volume {kept[n]}: no b-value and direction in numbers yet" for n in np.flatnonzero(unknown))
+    late = [kept[n] for n in np.flatnonzero(unknown)]
     use = np.flatnonzero(~unknown)
     affine = nifti.orientation.affine
     return _Piece(
@@ -172,7 +172,7 @@ def _read(path: Path, bval: Path, bvec: Path) -> _Piece:
         bvecs=bvecs[use] * fsl_signs(affine),
         image=nifti,
         digests=tuple(hashlib.blake2b(volumes[n].tobytes("F"), digest_size=16).digest() for n in use),
-        late=late,
+        late=(f"volume {texts.listed(late)}: no b-value and direction in numbers yet",) if late else (),
     )
 
 
@@ -229,10 +229,14 @@ def _joined(pieces: list[tuple[Path, _Piece]], waiting: list[str], strays: list[
         except _OtherGridError as error:
             text = texts.WATCH_GRIDS_DIFFER.format(path=path, other=pieces[0][0].name)
             raise InputError(text) from error
+        undirected = directed & (piece.bvals > B0_THRESHOLD) & ~piece.bvecs.any(1)
+        if undirected.any():
+            volumes = texts.listed(np.array(piece.numbers)[undirected])
+            waiting.append(f"{path.name}: volume {volumes}: no direction yet (0 0 0)")
         for n, number in enumerate(piece.numbers):
-            if directed and piece.bvals[n] > B0_THRESHOLD and not piece.bvecs[n].any():
-                waiting.append(f"{path.name}: volume {number}: no direction yet (0 0 0)")
-            elif piece.digests[n] in seen:
+            if undirected[n]:
+                continue
+            if piece.digests[n] in seen:
                 repeats.append(f"{path.name} volume {number}")
             else:
                 seen.add(piece.digests[n])

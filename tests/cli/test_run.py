@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from conftest import opening
 from edge_pigment import errors as texts
 from edge_pigment.cli import app
-from edge_pigment.errors import DeviceError
+from edge_pigment.errors import SOME_FAILED, DeviceError
 
 DWI = "sub-{0}/dwi/sub-{0}_dwi.nii.gz"
 
@@ -184,7 +184,7 @@ def test_one_bad_participant_does_not_hold_up_the_others(dataset, tmp_path):
     (dataset / DWI.format("2")).with_suffix("").with_suffix(".bvec").unlink()
     out = tmp_path / "out"
     result = typed("run", dataset, "-o", out, "--json")
-    assert result.exit_code == 2
+    assert result.exit_code == SOME_FAILED
     assert "edge-pigment: error: sub-2: No bvec file" in result.stderr
     assert names(out)[2:] == ["sub-1", "sub-3"]
     assert [f["participant"] for f in json.loads(result.stdout)["failed"]] == ["sub-2"]
