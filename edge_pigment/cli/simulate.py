@@ -39,7 +39,7 @@ def simulate(
         path_option(help="Tensor image to scan instead of the head, as edge-pigment or dtifit writes it."),
     ] = None,
     s0: Annotated[Path | None, path_option("--s0", help="b=0 image without noise that belongs to --tensor.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the head and of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the head and of everything random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older simulation.")] = False,
 ) -> None:
     """Simulate a scan of a digital head whose truth is known.

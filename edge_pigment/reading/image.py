@@ -102,7 +102,8 @@ class Image:
                     return
                 stored = buffer.view(self.dtype).reshape(self.grid, order="F")
                 with np.errstate(all="ignore"):
-                    yield stored if as_stored else stored.astype(np.float64) * self.slope + self.inter
+                    values = stored if as_stored else stored.astype(np.float64) * self.slope + self.inter
+                yield values
             excess = stream.skip()
             if stream.cut and not growing:
                 raise _incomplete(self.path, "the compressed stream has no end")
@@ -138,7 +139,7 @@ def open_image(path: Path) -> Image:
         IncompleteError: the file ends in the header, or is damaged.
     """
     head, voxels = _files(path)
-    with _plainly(path):
+    with _plainly(path), np.errstate(all="ignore"):
         with opened(head) as stream:
             raw = stream.read(_SIZE_2)
         header = _header(raw, path)

@@ -1,7 +1,7 @@
 """Text files of numbers, such as .bval and .bvec, in the forms that people's tools write.
 
 What can be read in one way only is read: spaces, tabs or commas between numbers, any end of line, a byte order mark,
-UTF-16 with one, comments after #, the typographic minus sign. What could be read in two ways, decimal commas above
+UTF-16 with one, Latin-1, comments after #, the typographic minus sign. What could be read in two ways, decimal commas above
 all, is refused.
 """
 
@@ -85,8 +85,8 @@ def _text(path: Path) -> str:
         raw = raw.rstrip(b"\0")  # some writers end a text as C does
     try:
         text = raw.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, "it is not plain text (UTF-8)") from error
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")  # numbers are the same in it, comments and spaces may be its own
     if "\0" in text:
         raise _unreadable(path, "it is not plain text: it holds NUL characters, as UTF-16 does")
     return text

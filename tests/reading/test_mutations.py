@@ -70,7 +70,7 @@ def scan(request, write_scan, tmp_path):
     path = write_scan(name="in/scan.nii")
     image = nib.load(path)
     kind = nib.Nifti2Image if request.param == "nifti2" else nib.Nifti1Image
-    out = kind(np.asarray(image.dataobj), image.affine)
+    out = kind(np.array(image.get_fdata(), np.int16), image.affine)
     out.set_qform(image.affine, 1)
     out.set_sform(image.affine, 0 if request.param == "qform" else 1)
     nib.save(out, path)
