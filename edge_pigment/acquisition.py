@@ -151,8 +151,11 @@ def real_image(path: Path) -> Image:
 
 def has_signal(volume: Volume) -> bool:
     """Whether a volume holds at least two finite values."""
-    known = volume[np.isfinite(volume)]
-    return bool(known.size) and bool(known.min() < known.max())
+    low, high = volume.min(), volume.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        known = volume[np.isfinite(volume)]
+        return bool(known.size) and bool(known.min() < known.max())
+    return bool(low < high)
 
 
 def _refuse_one_volume(nifti: Image, bval: str | Path | None) -> None:

@@ -1,8 +1,8 @@
 """Text files of numbers, such as .bval and .bvec, in the forms that people's tools write.
 
 What can be read in one way only is read: spaces, tabs or commas between numbers, any end of line, a byte order mark,
-UTF-16 with one, Latin-1, comments after #, the typographic minus sign. What could be read in two ways, decimal commas above
-all, is refused.
+UTF-16 with one, Latin-1, comments after #, the typographic minus sign. What could be read in two ways, decimal commas
+above all, is refused.
 """
 
 import codecs
