@@ -22,6 +22,9 @@ __all__ = ["Acquisition", "find_bids", "has_signal", "read_acquisition", "real_i
 
 Volume = NDArray[np.float32]
 
+FEW = 5
+"""Volumes of an image that, without a .bval file, is taken for b=0 volumes alone; a tensor needs more."""
+
 
 @dataclass(frozen=True, eq=False)
 class Acquisition:
@@ -116,11 +119,7 @@ def read_acquisition(image: str | Path, bval: str | Path | None = None, bvec: st
     if len(nifti.shape) == 3 or nifti.count == 1:
         _refuse_one_volume(nifti, bval)
     # the small files first: what is wrong with them is told before a large image is read
-    tables = {}
-    for kind, given in (("bval", bval), ("bvec", bvec)):
-        tables[kind], inherited = gradient_file(path, kind, given)
-        if inherited:
-            warnings.append(texts.TABLE_INHERITED.format(kind=f".{kind}", image=path.name, path=tables[kind]))
+    tables = _find_tables(nifti, bval, bvec, warnings)
     _refuse_other_order(nifti, tables["bval"])
     affine = nifti.orientation.affine
     gradients = GradientTable.from_fsl_files(tables["bval"], tables["bvec"], affine, nifti.count)
@@ -156,6 +155,24 @@ def has_signal(volume: Volume) -> bool:
         known = volume[np.isfinite(volume)]
         return bool(known.size) and bool(known.min() < known.max())
     return bool(low < high)
+
+
+def _find_tables(
+    nifti: Image, bval: str | Path | None, bvec: str | Path | None, warnings: list[str]
+) -> dict[str, Path]:
+    """The .bval and the .bvec file; that one is inherited is told."""
+    path, tables = nifti.path, {}
+    for kind, given in (("bval", bval), ("bvec", bvec)):
+        try:
+            tables[kind], inherited = gradient_file(path, kind, given)
+        except InputError as error:
+            # converters write no tables for b=0 volumes that serve to correct distortion
+            if kind == "bval" and nifti.count <= FEW and type(error) is InputError:
+                raise UnrelatedError(str(error)) from error
+            raise
+        if inherited:
+            warnings.append(texts.TABLE_INHERITED.format(kind=f".{kind}", image=path.name, path=tables[kind]))
+    return tables
 
 
 def _refuse_one_volume(nifti: Image, bval: str | Path | None) -> None:

@@ -115,6 +115,10 @@ AFFINES_OTHER_HAND = (
     " They also differ in handedness, which decides how the first row of the .bvec file is read: V1 is wrong if the "
     "qform is the right one."
 )
+ZOOMS_DIFFER = (
+    "The header of {path} gives voxels of {sform} mm by its sform and of {pixdim} mm by pixdim; the sform is used. If "
+    "the scan was resampled, check which is right."
+)
 UNIT_CONVERTED = "The header of {path} gives lengths in {unit}; they are converted, and the maps are in mm."
 UNIT_IMPLAUSIBLE = (
     "The header of {path} says that lengths are in {unit}, which would make voxels of {sizes} mm; they are taken as mm."

@@ -229,6 +229,8 @@ def _refuse(bad: NDArray[np.bool_] | np.bool_, text: str, **details: object) -> 
 
 def _refuse_unit(bvals: Float) -> None:
     largest = float(bvals.max(initial=0))
+    if np.all(bvals == largest):
+        return  # b=0 volumes alone, which some scanners write as 5
     if 0 < largest < LARGEST_B_IN_MS_PER_UM2:
         raise InputError(texts.BVAL_UNIT.format(largest=largest))
 

@@ -1,11 +1,12 @@
 """What one `edge-pigment run` has to do."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_pigment import errors as texts
-from edge_pigment.cli.console import say
+from edge_pigment.cli.console import DEBUG, say
 from edge_pigment.errors import SOME_FAILED, EdgePigmentError, InputError, UnrelatedError
 
 if TYPE_CHECKING:
@@ -61,10 +62,19 @@ class Refusals:
         say("warning", texts.BIDS_SKIPPED.format(scan=scan.name, why=why))
         self.skipped.append({"scan": scan, "reason": why})
 
-    def fail(self, participant: str, scan: Path | None, error: EdgePigmentError) -> None:
-        """Tell that a scan failed, or all of a participant's; an image that is no scan of its own is passed over."""
+    def fail(self, participant: str, scan: Path | None, error: Exception) -> None:
+        """Tell that a scan failed, or all of a participant's; an image that is no scan of its own is passed over.
+
+        Raises:
+            Exception: an unexpected one, where a traceback is asked for.
+        """
         from edge_pigment.reading.bids import is_called_derived
 
+        if not isinstance(error, EdgePigmentError):
+            if os.environ.get(DEBUG, "0") not in ("", "0"):
+                raise error
+            message = " ".join(str(error).split()) or "no message"
+            error = EdgePigmentError(texts.UNEXPECTED.format(kind=type(error).__name__, message=message))
         derived = scan is not None and isinstance(error, InputError) and is_called_derived(scan)
         if scan is not None and (isinstance(error, UnrelatedError) or derived):
             self.skip(scan, str(error))

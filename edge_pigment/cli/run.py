@@ -181,8 +181,8 @@ def _run_group(
         for path, name in scans:
             try:
                 computed = _compute(job, path)
-            except EdgePigmentError as error:
-                if refused is None:
+            except Exception as error:  # whatever it is, the other scans go on
+                if refused is None or isinstance(error, MemoryError | BrokenPipeError):
                     raise
                 refused.fail(name.participant, path, error)
                 continue

@@ -24,6 +24,8 @@ LONGEST_QUATERNION = 1.01
 """Length of (b, c, d) that is still taken for rounding and brought to 1, as the standard's own library does."""
 AFFINES_APART = 1.0
 """Voxels at a corner of the image by which sform and qform may differ unsaid; shears and rounding make up to 0.1."""
+ZOOMS_APART = 0.05
+"""Relative difference of voxel sizes between sform and pixdim that is told; a sheared sform makes 1 %."""
 _STATED_ALIGNED = 2
 """Code for a matrix that is stated with an unknown code."""
 _UNITS = {1: ("metres", 1000.0), 3: ("microns", 0.001)}
@@ -59,9 +61,12 @@ def orient(header: Any, grid: tuple[int, ...], path: Path) -> Orientation:
     _mend_zooms(header)
     if header["sform_code"] > 0:
         affine = np.asarray(header.get_sform(), np.float64)
-        _check(affine, path)
+        if not is_sound(affine):
+            raise InputError(texts.AFFINE_SINGULAR.format(path=path))
         if header["qform_code"] > 0:
             _compare_qform(header, affine, grid, path, warnings)
+        elif _has_zooms(header):
+            _compare_zooms(header, affine, path, warnings)
     elif header["qform_code"] > 0:
         qform, why = _qform(header, path, warnings)
         if qform is None:
@@ -125,11 +130,6 @@ def is_sound(affine: Float) -> bool:
     return bool(edges > 0 and abs(np.linalg.det(affine[:3, :3])) >= LEAST_ORTHOGONAL * edges)
 
 
-def _check(affine: Float, path: Path) -> None:
-    if not is_sound(affine):
-        raise InputError(texts.AFFINE_SINGULAR.format(path=path))
-
-
 def _qform(header: Any, path: Path, warnings: list[str]) -> tuple[Float | None, str]:
     """The qform, or why there is none; a quaternion that is longer than 1 by rounding is mended in the header."""
     fields = ("quatern_b", "quatern_c", "quatern_d")
@@ -170,21 +170,29 @@ def _compare_qform(header: Any, sform: Float, grid: tuple[int, ...], path: Path,
         warnings.append(texts.AFFINES_DIFFER.format(path=path, mm=furthest, hand=hand))
 
 
+def _compare_zooms(header: Any, sform: Float, path: Path, warnings: list[str]) -> None:
+    """Say where the voxel sizes of sform and pixdim differ."""
+    sizes, zooms = voxel_sizes(sform), np.asarray(header["pixdim"][1:4], np.float64)
+    if np.abs(zooms / sizes - 1).max() > ZOOMS_APART:
+        warnings.append(texts.ZOOMS_DIFFER.format(path=path, sform=_by(sizes), pixdim=_by(zooms)))
+
+
+def _by(sizes: Float) -> str:
+    return " x ".join(f"{size:.4g}" for size in sizes)
+
+
 def _in_mm(header: Any, affine: Float, path: Path, warnings: list[str]) -> Float:
     """The affine in mm, and the header with it."""
     code = int(header["xyzt_units"])
     unit, factor = _UNITS.get(code & 7, ("mm", 1.0))
     sizes = voxel_sizes(affine)
     if factor != 1 and not _plausible(sizes * factor) and _plausible(sizes):
-        made = " x ".join(f"{size:.4g}" for size in sizes * factor)
-        warnings.append(texts.UNIT_IMPLAUSIBLE.format(path=path, unit=unit, sizes=made))
+        warnings.append(texts.UNIT_IMPLAUSIBLE.format(path=path, unit=unit, sizes=_by(sizes * factor)))
         factor = 1.0
     elif factor != 1:
         warnings.append(texts.UNIT_CONVERTED.format(path=path, unit=unit))
     if not _plausible(sizes * factor):
-        raise InputError(
-            texts.VOXEL_SIZE_IMPLAUSIBLE.format(path=path, sizes=" x ".join(f"{s:.4g}" for s in sizes * factor))
-        )
+        raise InputError(texts.VOXEL_SIZE_IMPLAUSIBLE.format(path=path, sizes=_by(sizes * factor)))
     header["xyzt_units"] = (code & 0x38) | _MILLIMETRE
     if factor == 1:
         return affine

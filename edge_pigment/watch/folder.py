@@ -54,7 +54,7 @@ class Arrivals:
 @dataclass(frozen=True, eq=False)
 class _Piece:
     """Complete volumes (X, Y, Z) of one file, their numbers in it, b (n,), directions (n, 3) along the image axes, and
-    digests; late: volumes whose entries in the tables are no numbers yet."""
+    digests; missing: values that are not finite; late: volumes whose entries in the tables are no numbers yet."""
 
     volumes: tuple[Volume, ...]
     numbers: tuple[int, ...]
@@ -62,6 +62,7 @@ class _Piece:
     bvecs: Float
     image: Image
     digests: tuple[bytes, ...]
+    missing: tuple[int, ...]
     late: tuple[str, ...]
 
 
@@ -172,6 +173,7 @@ def _read(path: Path, bval: Path, bvec: Path) -> _Piece:
         bvecs=bvecs[use] * fsl_signs(affine),
         image=nifti,
         digests=tuple(hashlib.blake2b(volumes[n].tobytes("F"), digest_size=16).digest() for n in use),
+        missing=tuple(volumes[n].size - int(np.isfinite(volumes[n]).sum()) for n in use),
         late=(f"volume {texts.listed(late)}: no b-value and direction in numbers yet",) if late else (),
     )
 
@@ -215,49 +217,71 @@ def _joined(pieces: list[tuple[Path, _Piece]], waiting: list[str], strays: list[
     """One scan of all pieces, what was sent twice or has no direction yet left out."""
     if not pieces:
         return Arrivals(None, tuple(waiting), passed_over=tuple(strays))
-    first = pieces[0][1]
-    seen: set[bytes] = set()
-    repeats: list[str] = []
-    chosen: list[tuple[_Piece, int]] = []
-    furthest = 0.0
-    # zeros among directions are no trace images but room for directions that are not known yet
-    directed = any(piece.bvecs.any() for _, piece in pieces)
-    waiting = waiting + [f"{path.name}: {late}" for path, piece in pieces for late in piece.late]
-    for path, piece in pieces:
-        try:
-            furthest = max(furthest, _moved(piece, first))
-        except _OtherGridError as error:
-            text = texts.WATCH_GRIDS_DIFFER.format(path=path, other=pieces[0][0].name)
-            raise InputError(text) from error
-        undirected = directed & (piece.bvals > B0_THRESHOLD) & ~piece.bvecs.any(1)
-        if undirected.any():
-            volumes = texts.listed(np.array(piece.numbers)[undirected])
-            waiting.append(f"{path.name}: volume {volumes}: no direction yet (0 0 0)")
-        for n, number in enumerate(piece.numbers):
-            if undirected[n]:
-                continue
-            if piece.digests[n] in seen:
-                repeats.append(f"{path.name} volume {number}")
-            else:
-                seen.add(piece.digests[n])
-                chosen.append((piece, n))
+    warnings = _warnings(pieces)
+    chosen, late, repeats = _chosen(pieces)
+    waiting = waiting + late
     if not chosen:
         return Arrivals(None, tuple(waiting), tuple(repeats), tuple(strays))
+    path, first = pieces[0]
     whole = np.empty((*first.image.grid, len(chosen)), np.float32, order="F")
     fingerprint = hashlib.blake2b(digest_size=16)
     for k, (piece, n) in enumerate(chosen):
         whole[..., k] = piece.volumes[n]
         fingerprint.update(piece.digests[n])
-    table = GradientTable(
-        np.array([piece.bvals[n] for piece, n in chosen]), np.array([piece.bvecs[n] for piece, n in chosen])
-    )
+    bvals = np.array([piece.bvals[n] for piece, n in chosen])
+    table = GradientTable(bvals, np.array([piece.bvecs[n] for piece, n in chosen]))
     for numbers in (table.bvals, table.bvecs):
         fingerprint.update(np.ascontiguousarray(numbers).tobytes())
+    if missing := sum(piece.missing[n] for piece, n in chosen):
+        warnings.append(texts.VOXELS_NOT_FINITE.format(path=path.parent, count=missing))
     orientation = first.image.orientation
-    warnings = list(dict.fromkeys(w for _, piece in pieces for w in piece.image.warnings))
+    acquisition = Acquisition(whole, table, orientation.affine, path, orientation.header, tuple(warnings))
+    return Arrivals(acquisition, tuple(waiting), tuple(repeats), tuple(strays), fingerprint.hexdigest())
+
+
+def _chosen(pieces: list[tuple[Path, _Piece]]) -> tuple[list[tuple[_Piece, int]], list[str], list[str]]:
+    """The scan's volumes in order; what waits for its entry in the tables; what was sent twice."""
+    chosen: list[tuple[_Piece, int]] = []
+    late: list[str] = []
+    repeats: list[str] = []
+    seen: set[bytes] = set()
+    # zeros among directions are no trace images but room for directions that are not known yet
+    directed = any(piece.bvecs.any() for _, piece in pieces)
+    for path, piece in pieces:
+        late += [f"{path.name}: {why}" for why in piece.late]
+        undirected = directed & (piece.bvals > B0_THRESHOLD) & ~piece.bvecs.any(1)
+        if undirected.any():
+            volumes = texts.listed(np.array(piece.numbers)[undirected])
+            late.append(f"{path.name}: volume {volumes}: no direction yet (0 0 0)")
+        for n in np.flatnonzero(~undirected):
+            if piece.digests[n] in seen:
+                repeats.append(f"{path.name} volume {piece.numbers[n]}")
+            else:
+                seen.add(piece.digests[n])
+                chosen.append((piece, int(n)))
+    return chosen, late, repeats
+
+
+def _warnings(pieces: list[tuple[Path, _Piece]]) -> list[str]:
+    """What is doubtful about the headers, each kind once.
+
+    Raises:
+        InputError: the files belong to two scans.
+    """
+    path, first = pieces[0]
+    kinds: dict[str, str] = {}
+    furthest = 0.0
+    for other, piece in pieces:
+        for warning in piece.image.warnings:
+            kinds.setdefault(warning.replace(str(other), ""), warning)
+        try:
+            furthest = max(furthest, _moved(piece, first))
+        except _OtherGridError as error:
+            raise InputError(texts.WATCH_GRIDS_DIFFER.format(path=other, other=path.name)) from error
+    warnings = list(kinds.values())
+    orientation = first.image.orientation
     if not orientation.stated:
-        warnings.append(texts.ORIENTATION_UNKNOWN.format(path=pieces[0][0]))
+        warnings.append(texts.ORIENTATION_UNKNOWN.format(path=path))
     if furthest > SAME_PLACE * voxel_sizes(orientation.affine).min():
         warnings.append(texts.WATCH_MOVING.format(mm=furthest))
-    acquisition = Acquisition(whole, table, orientation.affine, pieces[0][0], orientation.header, tuple(warnings))
-    return Arrivals(acquisition, tuple(waiting), tuple(repeats), tuple(strays), fingerprint.hexdigest())
+    return warnings

@@ -236,6 +236,21 @@ def test_a_bad_run_does_not_cost_the_good_ones_of_its_participant(dataset, write
     assert out.exists() != dry
 
 
+def test_whatever_goes_wrong_with_a_scan_the_others_are_run(dataset, tmp_path, monkeypatch):
+    def run(acquisition, options=None, progress=None):
+        if "sub-2" in acquisition.path.name:
+            raise ZeroDivisionError("a\nb")
+        return fake_run(acquisition, options, progress)
+
+    monkeypatch.setattr("edge_pigment.pipeline.run", run)
+    result = typed("run", dataset, "-o", tmp_path / "out")
+    assert result.exit_code == SOME_FAILED
+    assert "sub-2: unexpected ZeroDivisionError: a b" in result.stderr
+    assert names(tmp_path / "out")[2:] == ["sub-1", "sub-3"]
+    monkeypatch.setenv("EDGE_PIGMENT_DEBUG", "1")
+    assert typed("run", dataset, "-o", tmp_path / "debug").exit_code == 1
+
+
 def test_a_dataset_where_nothing_can_be_run(write_scan, tmp_path):
     signal = np.random.default_rng(0).integers(1, 99, (5, 6, 4, 2), dtype=np.int16)
     write_scan(signal, name="raw/sub-1/dwi/sub-1_dwi.nii.gz", **B0_ALONE)

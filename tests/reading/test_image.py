@@ -156,8 +156,19 @@ def test_one_volume_and_b0_alone_are_unrelated(write_scan):
     for signal in (SIGNAL[..., 0], SIGNAL[..., :1]):
         with pytest.raises(UnrelatedError, match=opening(texts.IMAGE_NOT_4D)):
             read_acquisition(write_scan(signal.astype(np.int16), np.zeros(1), np.zeros((1, 3))))
-    with pytest.raises(UnrelatedError, match=opening(texts.NO_DIFFUSION_WEIGHTING)):
-        read_acquisition(write_scan(SIGNAL[..., :2].astype(np.int16), np.zeros(2), np.zeros((2, 3))))
+    for b in (0, 5):  # some scanners write 5 for none
+        path = write_scan(SIGNAL[..., :2].astype(np.int16), np.full(2, b), np.zeros((2, 3)))
+        with pytest.raises(UnrelatedError, match=opening(texts.NO_DIFFUSION_WEIGHTING)):
+            read_acquisition(path)
+    for kind in ("bval", "bvec"):
+        path.with_name(f"scan.{kind}").unlink()
+    with pytest.raises(UnrelatedError, match=opening(texts.GRADIENT_FILE_MISSING)):
+        read_acquisition(path)
+    path = write_scan()
+    path.with_name("scan.bval").unlink()
+    with pytest.raises(InputError, match=opening(texts.GRADIENT_FILE_MISSING)) as told:
+        read_acquisition(path)
+    assert not isinstance(told.value, UnrelatedError)
 
 
 def put_into_header(path, at, code, *values):

@@ -164,3 +164,10 @@ def test_codes_and_signs_that_no_standard_knows(scan, tmp_path):
     np.testing.assert_allclose(written_again(read, tmp_path).affine, AFFINE_LAS)
     path = scan((PIXDIM + 4, "f", -2.0), codes=(0, 1))
     np.testing.assert_allclose(read_acquisition(path).affine, AFFINE_LAS, atol=1e-5)
+
+
+def test_voxel_sizes_that_disagree_are_told(scan):
+    read = read_acquisition(scan((PIXDIM + 4, "f", 3.0), codes=(1, 0)))
+    np.testing.assert_array_equal(read.voxel_size, 2)
+    assert read.warnings == (texts.ZOOMS_DIFFER.format(path=read.path, sform="2 x 2 x 2", pixdim="3 x 2 x 2"),)
+    assert read_acquisition(scan((PIXDIM + 4, "f", 2.01), codes=(1, 0))).warnings == ()
