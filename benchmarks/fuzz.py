@@ -260,7 +260,7 @@ def contents(folder: Path) -> dict[str, tuple[int, int]]:
 
 def work_through(numbers: list[int], seed: int, base: Path, queue: Any) -> None:
     """One process's share; each number is told before it is tried, so that a crash can be told from the rest."""
-    sys.stderr = open(os.devnull, "w")
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # as long as the process lives
     bases = sorted_scans(base)
     with quick():
         rights = [right_of(scan, base) for scan in bases]

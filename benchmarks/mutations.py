@@ -260,7 +260,7 @@ def table_numbers(scan: Scan, rng: Rng) -> Sequence[str]:
     row = int(rng.integers(len(rows)))
     column = int(rng.integers(len(rows[row])))
     if change <= 2:
-        wild = ("nan", "inf", "-inf", "1e308", "-1", "1e-300", "0", "1e5", "NaN", "-0", "1e400", "x", "0x10", "1,5", "½")
+        wild = ("nan", "inf", "-inf", "1e308", "-1", "1e-300", "0", "1e5", "NaN", "-0", "1e400", "x", "0x1", "½", "1,5")
         rows[row][column] = str(_choice(rng, wild))
     elif change == 3:
         del rows[row][column]
@@ -286,8 +286,8 @@ def table_form(scan: Scan, rng: Rng) -> Sequence[str]:
     forms: list[bytes] = [
         text.replace("\n", "\r").encode(), text.replace("\n", "\r\n").encode(), text.encode("utf-16"),
         b"\xef\xbb\xbf" + text.encode(), text.replace(" ", ",").encode(), text.replace(" ", ";").encode(),
-        text.replace(".", ",").encode(), b"", b"\0" * 100, text.replace(" ", "\n").encode(), b"[" + text.encode() + b"]",
-        text.encode() * 2, text.upper().encode(), b"# made by a scanner\n" + text.encode(), b" " * 10**6 + text.encode(),
+        text.replace(".", ",").encode(), b"", b"\0" * 100, text.replace(" ", "\n").encode(), b"[" + text.encode(),
+        text.encode() * 2, text.upper().encode(), b"# made by a scanner\n" + text.encode(), b" " * 10**6,
         "Ünïcödé ".encode("latin-1") + text.encode(),
     ]  # fmt: skip
     path.write_bytes(forms[int(rng.integers(len(forms)))])
@@ -354,7 +354,7 @@ def options(scan: Scan, rng: Rng) -> Sequence[str]:
     offered: dict[str, Sequence[str] | None] = {
         "--sigma": numbers, "--threads": ("0", "-1", "1", "3", "1024", "1025", "99999999999", "x", ""),
         "--precision": ("fp32", "int8-cpu", "fp16", "int8-trt", "", "FP32", "fp32\n"),
-        "--network": ("cpu", "auto", "tensorrt", "ort-cuda", "ort-tensorrt", "", "x"), "--device": ("cpu", "auto", "tpu"),
+        "--network": ("cpu", "auto", "tensorrt", "ort-cuda", "ort-tensorrt", "", "x"), "--device": ("cpu", "tpu"),
         "--bundle": nowhere, "--public-key": nowhere, "--bval": nowhere, "--bvec": nowhere, "--mask": nowhere,
         "--participant-label": ("1", "sub-1", "", "*", "../x"), "--json": None, "--quiet": None, "--overwrite": None,
         "--dry-run": None,

@@ -18,6 +18,18 @@ class InputError(EdgePigmentError):
     exit_code = 2
 
 
+class IncompleteError(InputError):
+    """A file that is cut short, damaged or still being written; `why` says so in a few words."""
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
+class UnrelatedError(InputError):
+    """An image that is no diffusion scan of its own but may well lie beside one, such as b=0 volumes alone."""
+
+
 class DeviceError(EdgePigmentError):
     """The device that was asked for does not work here."""
 
@@ -32,6 +44,10 @@ class BundleError(InputError):
     """The bundle of the prior is damaged, too new, or lacks what was asked for."""
 
 
+SOME_FAILED = 4
+"""Exit code of `run` on a dataset where scans that should have worked failed, and others were run."""
+
+
 def listed(indices: Iterable[int], most: int = 8) -> str:
     """Indices as a user reads them: "3, 4, 7", and how many more where there are many."""
     shown = [str(int(index)) for index in indices]
@@ -40,6 +56,9 @@ def listed(indices: Iterable[int], most: int = 8) -> str:
 
 # --- reading a scan -----------------------------------------------------------------------------------------
 IMAGE_MISSING = "There is no image at {path}."
+IMAGE_LINK_BROKEN = (
+    "{path} is a link to a file that is not here. Fetch it first (`datalad get` or `git annex get`), or copy the file."
+)
 IMAGE_NOT_NIFTI = "{path} is not a NIfTI image (.nii or .nii.gz) that can be read: {why}."
 IMAGE_TRUNCATED = "{path} is cut short or damaged ({why}); copy or convert it again."
 IMAGE_NOT_4D = (
@@ -54,9 +73,59 @@ VOLUMES_WITHOUT_SIGNAL = (
     "Volume {volumes} (from 0) of {path} holds no signal (one value everywhere, or nothing finite). Leave "
     "it out of the image, the .bval and the .bvec file."
 )
+IMAGE_FOLDED = (
+    "{path} has shape {shape}: its {slices} slices seem to be {count} volumes of {each} slices in one 3D image. "
+    "Convert it again with dcm2niix, or reshape it to (X, Y, Z, N)."
+)
+IMAGE_AXES_ORDER = (
+    "{path} has shape {shape} and {count} b-values: its volumes seem to lie along dimension {axis}, and they must lie "
+    "along the fourth. Move that axis to the end."
+)
+IMAGE_SCALING = (
+    "{path} has a scaling with slope {slope:g} and intercept {inter:g}, so its values are unknown. Mend scl_slope and "
+    "scl_inter in the header."
+)
+SLOPE_NEGATIVE = (
+    "{path} has a scaling with a negative slope ({slope:g}), which turns bright into dark. It is applied; look whether "
+    "the b=0 image is as it should be."
+)
+VECTOR_VOLUMES = "{path} has shape {shape}; its fifth dimension is taken for the volumes."
+BITPIX_DIFFERS = (
+    "The header of {path} says {stated} bits a voxel, but its data type has {bits}; the file's size fits the data type."
+)
 AFFINE_SINGULAR = (
     "The affine of {path} is singular or not finite, so the directions of the image axes, and with them "
     "the gradients, are unknown. Mend the header's sform or qform."
+)
+QFORM_UNUSABLE = (
+    "The header of {path} gives the orientation by its qform alone, and that is unusable: {why}. Mend the header's "
+    "qform, or set a sform."
+)
+PIXDIM_UNUSABLE = (
+    "The header of {path} states no orientation, and no voxel size either (pixdim {pixdim}). Mend the header, or "
+    "convert the scan again."
+)
+VOXEL_SIZE_IMPLAUSIBLE = (
+    "The voxels of {path} measure {sizes} mm by its header, which no scan of a head has. Mend the header's affine and "
+    "its unit (xyzt_units)."
+)
+QFORM_LEFT_OUT = "The qform of {path} is unusable ({why}) and is left out; its sform gives the orientation."
+QFORM_ROUNDED = "The qform of {path} has a quaternion longer than 1 ({length:.7g}); it is taken at length 1."
+AFFINES_DIFFER = (
+    "The sform and the qform of {path} place its voxels up to {mm:.1f} mm apart; the sform is used.{hand} If the scan "
+    "was moved or resampled, check the header."
+)
+AFFINES_OTHER_HAND = (
+    " They also differ in handedness, which decides how the first row of the .bvec file is read: V1 is wrong if the "
+    "qform is the right one."
+)
+ZOOMS_DIFFER = (
+    "The header of {path} gives voxels of {sform} mm by its sform and of {pixdim} mm by pixdim; the sform is used. If "
+    "the scan was resampled, check which is right."
+)
+UNIT_CONVERTED = "The header of {path} gives lengths in {unit}; they are converted, and the maps are in mm."
+UNIT_IMPLAUSIBLE = (
+    "The header of {path} says that lengths are in {unit}, which would make voxels of {sizes} mm; they are taken as mm."
 )
 ORIENTATION_UNKNOWN = (
     "{path} states no orientation (sform and qform codes are 0); FSL's default is assumed: first axis from "
@@ -64,11 +133,20 @@ ORIENTATION_UNKNOWN = (
 )
 VOXELS_NOT_FINITE = "{path} holds {count} values that are not finite numbers; they have no weight."
 
+TABLE_INHERITED = "The {kind} of {image} is taken from {path}, by the inheritance of BIDS."
+TABLE_AMBIGUOUS = (
+    "{first} and {second} both apply to {image}, and BIDS allows one. Remove one, or give the file with --{kind}."
+)
+
 # --- gradient table -----------------------------------------------------------------------------------------
 GRADIENT_FILE_MISSING = (
     "No {kind} file: looked for {looked}. Put it beside the image under the image's name, or give it with --{kind}."
 )
 GRADIENT_FILE_UNREADABLE = "{path} is not a table of numbers separated by spaces, tabs or commas: {why}."
+TABLES_SWAPPED = (
+    "{bval} holds directions and {bvec} one number per volume: the two tables are the wrong way round. Exchange --bval "
+    "and --bvec."
+)
 BVEC_SHAPE = (
     "{path} has {rows} rows of {columns} numbers; a .bvec file has 3 rows (x, y, z) of one number per "
     "volume, or one row of 3 numbers per volume."
@@ -120,6 +198,10 @@ SIGNS_UNPREDICTED = (
 BIDS_FOLDER_MISSING = "There is no folder at {path}."
 BIDS_NO_SUBJECTS = "{path} holds no sub-<label> folder, so it is not a BIDS dataset."
 BIDS_NO_PARTICIPANT = "{path} holds no participant {label}; it holds: {known}."
+BIDS_SKIPPED = "{scan} is passed over: {why}"
+BIDS_PART = "it is the {part} of a complex scan; magnitudes are needed."
+BIDS_DERIVED = "it is derived from {scan}, which lies beside it."
+BIDS_NOTHING_RUN = "There is no diffusion scan to run: {scan} is passed over: {why}"
 BIDS_NO_DWI = "No diffusion scan (sub-*/[ses-*/]dwi/*_dwi.nii[.gz]) of {label} in {path}."
 
 # --- the bundle of the prior --------------------------------------------------------------------------------
@@ -147,9 +229,23 @@ KEY_UNREADABLE = "{path} holds no {kind} Ed25519 key in PEM format: {why}."
 BUNDLE_FLAVOUR = "The bundle at {path} has no {flavour} flavour; it has: {have}."
 
 # --- running ------------------------------------------------------------------------------------------------
+MASK_MISSING = "There is no mask file at {path}. Give the mask of this scan, or leave --mask out."
 MASK_UNREADABLE = "The mask {path} cannot be read as a NIfTI image: {why}."
+MASK_NOT_REAL = "The mask {path} holds {dtype} values; a mask has one real number a voxel, 0 outside and 1 inside."
+MASK_VOLUMES = "The mask {path} holds {count} volumes; a mask is one 3D image. Give the volume that is the mask."
 MASK_SHAPE = "The mask {path} has shape {found}; the scan has {expected}. Resample the mask to the scan's grid."
-MASK_EMPTY = "The mask {path} holds no voxel with signal. Give a mask of this scan, or leave --mask out."
+MASK_GRID = (
+    "The mask {path} lies on another grid than the scan: {why}. Resample it to the scan's grid (nearest neighbour)."
+)
+MASK_EMPTY = (
+    "The mask {path} holds no voxel with signal (a mask is 0 outside and 1 inside; half and more counts as inside). "
+    "Give a mask of this scan, or leave --mask out."
+)
+MASK_UNPLACED = (
+    "{path} states no orientation (sform and qform codes are 0), so the mask is laid on the scan voxel by voxel."
+)
+MASK_NEARLY = "The mask {path} lies up to {voxels:.2f} voxels beside the scan's grid; it is used as if it lay on it."
+MASK_REORIENTED = "The mask {path} has its axes in another order or direction than the scan; it was turned to fit."
 SIGMA_NOT_POSITIVE = "--sigma {sigma} is not a positive number; it is the noise's sd in the unit of the image."
 NO_BRAIN = "No brain was found: no voxel of the b=0 image has signal. Check the image, or give --mask."
 DEVICE_UNKNOWN = "The device {device!r} is not known; choose auto, cpu or cuda."
@@ -355,4 +451,9 @@ WATCH_FOLDER_MISSING = "There is no folder at {path} to watch. Give the folder t
 WATCH_GRIDS_DIFFER = (
     "{path} has another grid than {other}: volumes of two scans lie in one folder. Watch a folder that holds one scan."
 )
+WATCH_MOVING = (
+    "The header's position changes between volumes, by up to {mm:.1f} mm. Scanners do so that follow the head (PACE); "
+    "the volumes are laid over one another voxel by voxel. If nothing followed the head, two scans lie in one folder."
+)
+WATCH_NO_TABLES = "{name} has no .bval and no .bvec file and is passed over until it has both."
 WATCH_PORT = "No page can be served at port {port}: {why}. Give another --port, 0 for any, or -1 for none."

@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from edge_pigment.cli.console import print_json, say, tell
 from edge_pigment.cli.faults import as_refusals
-from edge_pigment.cli.job import Job
+from edge_pigment.cli.job import Job, Refusals
 from edge_pigment.cli.preflight import check_scan
-from edge_pigment.errors import EdgePigmentError
 
 if TYPE_CHECKING:
     from edge_pigment.outputs.bids import ScanName
@@ -28,34 +26,36 @@ def tell_plan(job: Job, notes: Sequence[str] = ()) -> None:
 
     Raises:
         InputError: what the run itself would refuse.
+        typer.Exit: scans of the dataset would fail, with the code of the run.
         DeviceError: the device does not work here.
-        typer.Exit: of a dataset, some participants would be refused.
     """
     with as_refusals():
         tools = _open(job)
     plans: list[dict[str, Any]] = []
-    failed: list[dict[str, Any]] = []
+    refused = Refusals()
+    for image in job.skipped:
+        refused.skip(image.path, image.why)
     taken = 0
-    for participant, group in groupby(job.scans, key=lambda scan: scan[1].participant):
+    for path, name in job.scans:
         try:
             with as_refusals():
-                for path, name in group:
-                    checked, size = check_scan(job, path, taken)
-                    plans.append(_plan(job, tools, (path, name), checked))
-                    taken += size
-        except EdgePigmentError as error:
+                checked, size = check_scan(job, path, taken)
+                plans.append(_plan(job, tools, (path, name), checked))
+        except Exception as error:  # whatever it is, the other scans go on
             if not job.is_dataset:
                 raise
-            say("error", f"{participant}: {error}")
-            failed.append({"participant": participant, "error": str(error), "exit_code": error.exit_code})
+            refused.fail(name.participant, path, error)
+            continue
+        taken += size
     if job.as_json:
-        print_json({"dry_run": True, "scans": plans, "failed": failed, "warnings": notes})
+        told = {"scans": plans, "failed": refused.failed, "skipped": refused.skipped, "warnings": notes}
+        print_json({"dry_run": True, **told})
     else:
         for plan in plans:
             _print(plan, tools.bundle)
         tell("Nothing was written (--dry-run).")
-    if failed:
-        raise typer.Exit(failed[0]["exit_code"])
+    if job.is_dataset and (code := refused.exit_code(len(plans))):
+        raise typer.Exit(code)
 
 
 def _open(job: Job) -> "Tools":

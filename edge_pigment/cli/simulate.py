@@ -55,9 +55,8 @@ def simulate(
     given = {"voxel": voxel, "b0": b0}
     chosen["protocol"] |= {name: value for name, value in given.items() if value is not None}
     if b is not None or directions is not None:
-        chosen["protocol"]["shells"] = [
-            {"b": 1000.0 if b is None else b, "directions": 6 if directions is None else directions}
-        ]
+        shell = {"b": 1000.0 if b is None else b, "directions": 6 if directions is None else directions}
+        chosen["protocol"]["shells"] = [shell]
     if snr is not None:
         chosen["noise"]["snr"] = snr
     if settings is not None:

@@ -17,6 +17,10 @@ LONGEST_INTERVAL = 86400.0
 if TYPE_CHECKING:
     from edge_pigment.watch.watcher import Update
 
+LONGEST_INTERVAL = 3600.0
+"""Seconds between looks; who looks less often than once an hour watches nothing."""
+LARGEST_PORT = 65535
+
 
 @verb
 def watch(
@@ -52,12 +56,12 @@ def watch(
     if not 0 < target_fa_sd < 1:
         text = texts.OPTION_OUT_OF_RANGE.format(option="--target-fa-sd", expected="between 0 and 1", value=target_fa_sd)
         raise InputError(text)
-    if not 0 <= interval < LONGEST_INTERVAL:
-        text = texts.OPTION_OUT_OF_RANGE.format(option="--interval", expected="seconds, 0 or more", value=interval)
-        raise InputError(text)
-    if not -1 <= port < 2**16:
-        text = texts.OPTION_OUT_OF_RANGE.format(option="--port", expected="between -1 and 65535", value=port)
-        raise InputError(text)
+    if not 0 <= interval <= LONGEST_INTERVAL:
+        expected = f"between 0 and {LONGEST_INTERVAL:g}"
+        raise InputError(texts.OPTION_OUT_OF_RANGE.format(option="--interval", expected=expected, value=interval))
+    if not -1 <= port <= LARGEST_PORT:
+        expected = f"between -1 and {LARGEST_PORT}"
+        raise InputError(texts.OPTION_OUT_OF_RANGE.format(option="--port", expected=expected, value=port))
     watcher = Watcher(folder, target_fa_sd, RunOptions(mask=mask, sigma=sigma, bundle=bundle, threads=threads))
     server = None
     if port >= 0 and not once:
@@ -102,5 +106,6 @@ def _in_words(update: "Update") -> list[str]:
         ]
     lines += [f"  warning: {warning}" for warning in update.warnings]
     lines += [f"  sent twice, counted once: {repeat}" for repeat in update.repeats]
+    lines += [f"  {texts.WATCH_NO_TABLES.format(name=name)}" for name in update.passed_over]
     lines += [f"  waiting for {item}" for item in update.waiting]
     return lines

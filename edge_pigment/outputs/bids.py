@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_pigment.reading.image import stem as image_stem
+
 BIDS_VERSION = "1.10.0"
 DIFFUSIVITY = "mm^2/s"
 NO_UNIT = "1"
@@ -161,7 +163,7 @@ class ScanName:
         if image is None:
             return cls("sub-scan", Path("sub-scan", "dwi"))
         image = Path(os.path.abspath(image))
-        stem = re.sub(r"\.nii(\.gz)?$", "", image.name)
+        stem = image_stem(image)
         match = _BIDS_NAME.match(stem)
         if not match:
             label = re.sub(r"[^A-Za-z0-9]", "", re.sub(r"_dwi$", "", stem, flags=re.IGNORECASE)) or "scan"
