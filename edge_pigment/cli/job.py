@@ -25,6 +25,7 @@ class Job:
         otherwise
     there is one scan, and `output` is its result.
     skipped: images of the dataset that are no scans by their names. overwrite: whether an older result may be replaced.
+    told: what was said that holds for every scan.
     """
 
     scans: tuple[tuple[Path, "ScanName"], ...]
@@ -37,6 +38,13 @@ class Job:
     quiet: bool
     skipped: tuple["Skipped", ...] = ()
     overwrite: bool = False
+    told: set[str] = field(default_factory=set)
+
+    def warn_once(self, note: str) -> None:
+        """Say what holds for every scan once."""
+        if note not in self.told:
+            self.told.add(note)
+            say("warning", note)
 
     @property
     def inputs(self) -> tuple[Path, ...]:

@@ -107,7 +107,7 @@ def run(
     job = Job(scans, output, scan.is_dir(), options, bval, bvec, as_json, quiet, skipped, overwrite)
     notes = check_job(job)
     for note in notes:
-        say("warning", note)
+        job.warn_once(note)
     if dry_run:
         tell_plan(job, notes)
     elif job.is_dataset:
@@ -178,12 +178,15 @@ def _run_group(
         scans: of one participant, or one scan.
         refused: takes what cannot be run, and the others are run; None: the first error ends it.
     """
+    from edge_pigment.outputs.lock import no_locks
     from edge_pigment.outputs.staging import Staging
     from edge_pigment.outputs.write import write_dataset_files
 
     summaries: list[dict[str, Any]] = []
     participants = list(dict.fromkeys(name.participant for _, name in scans))
     with as_refusals(), Staging(job.output, job.is_dataset, job.overwrite, participants) as stage:
+        if not stage.locks:
+            job.warn_once(no_locks(job.output))
         for path, name in scans:
             try:
                 computed = _compute(job, path)
