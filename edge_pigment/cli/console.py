@@ -53,13 +53,21 @@ def tell(*lines: object, err: bool = False) -> None:
     """
     try:
         for line in lines:
-            typer.echo(visible(line), err=err)
+            _write(visible(line), err)
     except BrokenPipeError:
         raise
     except OSError as error:
         _silence(err)
         if not err:
             say("warning", texts.OUTPUT_STREAM.format(why=error.strerror, outcome="The work itself is not affected."))
+
+
+def _write(text: str, err: bool) -> None:
+    """One line at once. Not by `typer.echo`, which takes an ASCII stream for one of UTF-8."""
+    stream = sys.stderr if err else sys.stdout
+    if stream is not None:  # closed before we began
+        stream.write(f"{text}\n")
+        stream.flush()
 
 
 def hush_libraries() -> None:
@@ -140,7 +148,7 @@ def print_json(content: Mapping[str, Any], err: bool = False, indent: int | None
 
     packed = json.dumps(plain(content), indent=indent, ensure_ascii=True).replace("\x7f", "\\u007f")
     try:
-        typer.echo(packed, err=err)
+        _write(packed, err)
     except BrokenPipeError:
         raise
     except OSError as error:
