@@ -309,8 +309,10 @@ def spread(numbers: list[int], seed: int, base: Path, processes: int) -> list[Ou
             except Exception:
                 if process.is_alive():
                     continue
-                outcomes.append(Outcome(current if current is not None else -1, "?", "crash", f"{process.exitcode}"))
-                left = share[share.index(current) + 1 :] if current in share else []
+                if current is None:
+                    raise SystemExit(f"a process did not start (exit code {process.exitcode})") from None
+                outcomes.append(told(Outcome(current, "?", "crash", f"exit code {process.exitcode}")))
+                left = share[share.index(current) + 1 :]
                 running.remove(entry)
                 if left:
                     queue = context.Queue()
@@ -324,8 +326,15 @@ def spread(numbers: list[int], seed: int, base: Path, processes: int) -> list[Ou
             elif isinstance(message, int):
                 entry[3] = message
             else:
-                outcomes.append(Outcome(*message))
+                outcomes.append(told(Outcome(*message)))
     return sorted(outcomes)
+
+
+def told(outcome: Outcome) -> Outcome:
+    """Print what is not good as soon as it is known."""
+    if outcome.kind not in GOOD:
+        print(f"{outcome.number:5d} {outcome.kind:8s} {outcome.mutation} {outcome.command}: {outcome.said}", flush=True)
+    return outcome
 
 
 def table(outcomes: list[Outcome]) -> str:
@@ -353,7 +362,7 @@ def main() -> None:
         make_scans(Path(base))
         outcomes = spread(numbers, options.seed, Path(base), min(options.processes, len(numbers)))
     for outcome in outcomes:
-        if outcome.kind not in GOOD or options.only:
+        if outcome.kind in GOOD and options.only:
             print(f"{outcome.number:5d} {outcome.kind:8s} {outcome.mutation} {outcome.command}: {outcome.said}")
     print(table(outcomes))
     print(f"{time.perf_counter() - began:.0f} s, seed {options.seed}")
