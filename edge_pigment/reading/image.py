@@ -14,6 +14,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.imageglobals import logger
 from numpy.typing import NDArray
 
 from edge_pigment import errors as texts
@@ -210,6 +211,15 @@ def _header(raw: bytes, path: Path) -> Any:
     return maker(raw[:size], endianness="<" if 1 <= little <= 7 else ">", check=False)
 
 
+def load_quietly(path: Path) -> Any:
+    """What nibabel makes of a file of any format, without its comments on the terminal; its exceptions are many."""
+    before, logger.disabled = logger.disabled, True
+    try:
+        return nib.load(path)
+    finally:
+        logger.disabled = before
+
+
 def _other_kind(path: Path, raw: bytes) -> str:
     """What a file is that has no NIfTI header, in words."""
     if raw[128:132] == b"DICM":
@@ -218,7 +228,7 @@ def _other_kind(path: Path, raw: bytes) -> str:
         if raw.startswith(magic):
             return f"it is compressed by {packer}; unpack it first"
     try:
-        kind = type(nib.load(path)).__name__
+        kind = type(load_quietly(path)).__name__
     except Exception:  # whatever nibabel makes of a file of any kind
         kind = ""
     return f"it is a {kind}" if kind and not kind.startswith("Nifti") else "it has no NIfTI header"

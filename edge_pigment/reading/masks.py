@@ -9,13 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment import errors as texts
 from edge_pigment.errors import InputError
-from edge_pigment.reading.image import first_line, is_image, open_image
+from edge_pigment.reading.image import first_line, is_image, load_quietly, open_image
 from edge_pigment.reading.orientation import corners, is_sound, voxel_sizes
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def _read(path: Path) -> _Picture:
         raise InputError(texts.MASK_MISSING.format(path=path))
     with _plainly(path):
         image = open_image(path) if is_image(path) else None
-        other: Any = None if image else nib.load(path)
+        other: Any = None if image else load_quietly(path)
     if image is None:
         return _other_format(path, other)
     _refuse_kind(path, image.dtype, image.shape)

@@ -28,6 +28,8 @@ ZOOMS_APART = 0.05
 """Relative difference of voxel sizes between sform and pixdim that is told; a sheared sform makes 1 %."""
 _STATED_ALIGNED = 2
 """Code for a matrix that is stated with an unknown code."""
+_QUATERNION = ("quatern_b", "quatern_c", "quatern_d")
+_OFFSET = ("qoffset_x", "qoffset_y", "qoffset_z")
 _UNITS = {1: ("metres", 1000.0), 3: ("microns", 0.001)}
 _MILLIMETRE = 2
 
@@ -79,8 +81,10 @@ def orient(header: Any, grid: tuple[int, ...], path: Path) -> Orientation:
         affine = _unstated(header, grid)
     stated = bool(header["sform_code"] > 0 or header["qform_code"] > 0)
     affine = _in_mm(header, affine, path, warnings)
-    if header["qform_code"] == 0:  # the qform would need its own voxel sizes, which may differ from the sform's
+    if header["qform_code"] == 0:  # a qform would need its own voxel sizes, which may differ from the sform's
         header["pixdim"][1:4] = voxel_sizes(affine)
+        for field in (*_QUATERNION, *_OFFSET):
+            header[field] = 0.0
     return Orientation(affine, header, stated, tuple(warnings))
 
 
@@ -132,9 +136,8 @@ def is_sound(affine: Float) -> bool:
 
 def _qform(header: Any, path: Path, warnings: list[str]) -> tuple[Float | None, str]:
     """The qform, or why there is none; a quaternion that is longer than 1 by rounding is mended in the header."""
-    fields = ("quatern_b", "quatern_c", "quatern_d")
-    quaternion = np.array([float(header[f]) for f in fields])
-    place = np.array([float(header[f]) for f in ("qoffset_x", "qoffset_y", "qoffset_z")])
+    quaternion = np.array([float(header[f]) for f in _QUATERNION])
+    place = np.array([float(header[f]) for f in _OFFSET])
     length = float(np.linalg.norm(quaternion))
     if not np.isfinite(quaternion).all() or not np.isfinite(place).all():
         return None, "it holds a number that is not finite"
@@ -146,7 +149,7 @@ def _qform(header: Any, path: Path, warnings: list[str]) -> tuple[Float | None, 
         qform = header.get_qform()
     except ValueError:
         # a little shorter than 1, so that float32 does not make it longer again
-        for field, value in zip(fields, quaternion / length * (1 - 1e-7), strict=True):
+        for field, value in zip(_QUATERNION, quaternion / length * (1 - 1e-7), strict=True):
             header[field] = value
         warnings.append(texts.QFORM_ROUNDED.format(path=path, length=length))
         qform = header.get_qform()
@@ -159,8 +162,6 @@ def _compare_qform(header: Any, sform: Float, grid: tuple[int, ...], path: Path,
     qform, why = _qform(header, path, warnings)
     if qform is None:
         header["qform_code"] = 0
-        for field in ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"):
-            header[field] = 0.0
         warnings.append(texts.QFORM_LEFT_OUT.format(path=path, why=why))
         return
     furthest = furthest_apart(sform, qform, grid)
@@ -197,7 +198,7 @@ def _in_mm(header: Any, affine: Float, path: Path, warnings: list[str]) -> Float
     if factor == 1:
         return affine
     header["pixdim"][1:4] *= factor
-    for field in ("srow_x", "srow_y", "srow_z", "qoffset_x", "qoffset_y", "qoffset_z"):
+    for field in ("srow_x", "srow_y", "srow_z", *_OFFSET):
         header[field] = header[field] * factor
     return np.diag([factor, factor, factor, 1.0]) @ affine
 

@@ -192,14 +192,16 @@ def put_into_header(path, at, code, *values):
         (108, "f", (1e9,), "the file holds 0"),
         (42, "h", (30000,), "the header says"),
         (344, "4s", (b"zzzz",), "no NIfTI header|Analyze"),
+        (344, "4s", (b"n+:",), "no NIfTI header|Analyze"),
     ],
 )
-def test_a_damaged_header_is_one_sentence(write_scan, at, code, values, why):
+def test_a_damaged_header_is_one_sentence(write_scan, capfd, at, code, values, why):
     path = write_scan(name="in/scan.nii")
     put_into_header(path, at, code, *values)
     pattern = why if "|" in why else why.replace("(", r"\(").replace(")", r"\)")
     with pytest.raises(InputError, match=pattern):
         read_acquisition(path)
+    assert capfd.readouterr().err == ""  # nibabel has its own to say
 
 
 def test_bits_that_do_not_fit_the_type(write_scan):
