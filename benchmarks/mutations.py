@@ -344,6 +344,7 @@ def mask_option(scan: Scan, rng: Rng) -> Sequence[str]:
     elif kind == 7:
         return ("--mask", str(_choice(rng, ("", "/nowhere", str(scan.image), str(scan.image.parent), "/dev/null"))))
     nib.save(nib.Nifti1Image(data, image.affine), path)
+    scan.comparable = False  # whoever gives a mask of noise gets maps of it
     return ("--mask", str(path))
 
 

@@ -161,6 +161,10 @@ COUNTS_DIFFER = (
     "belong to the same scan."
 )
 GRADIENTS_NOT_FINITE = "The {kind} of volume {volumes} (from 0) is not a finite number."
+BVAL_TOO_LARGE = (
+    "The b-value of volume {volumes} (from 0) is {bval:g} s/mm², which no scanner reaches ({most:g} at most). Mend the "
+    ".bval file."
+)
 BVAL_NEGATIVE = "The b-value of volume {volumes} (from 0) is negative."
 BVAL_UNIT = (
     "The largest b-value is {largest:g}, which looks like ms/µm²; b-values are expected in s/mm² (1 ms/µm² "

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 Float = NDArray[np.float64]
 
+LARGEST_B = 100_000.0
+"""s/mm². Gradients for animals and specimens reach some 50,000."""
 B0_THRESHOLD = 50.0
 """s/mm². Scanners write small b-values where they mean none (UIH 1, Philips 0.004); as DIPY."""
 NORM_TOLERANCE = 0.02
@@ -92,6 +94,8 @@ class GradientTable:
         _refuse(~np.isfinite(bvals), texts.GRADIENTS_NOT_FINITE, kind="b-value")
         _refuse(~np.isfinite(bvecs).all(1), texts.GRADIENTS_NOT_FINITE, kind="direction")
         _refuse(bvals < 0, texts.BVAL_NEGATIVE)
+        most = float(bvals.max(initial=0))
+        _refuse(bvals > LARGEST_B, texts.BVAL_TOO_LARGE, bval=most, most=LARGEST_B)
         weighted = bvals > B0_THRESHOLD
         length = np.linalg.norm(bvecs, axis=1)
         directed = weighted & (length > 0)

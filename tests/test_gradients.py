@@ -146,6 +146,8 @@ def replaced(array: np.ndarray, index: object, value: object) -> np.ndarray:
         (BVALS, replaced(BVECS, (2, 1), np.nan), texts.GRADIENTS_NOT_FINITE),
         (replaced(BVALS, 3, np.nan), BVECS, texts.GRADIENTS_NOT_FINITE),
         (replaced(BVALS, 3, -1000), BVECS, texts.BVAL_NEGATIVE),
+        (replaced(BVALS, 3, 224665), BVECS, texts.BVAL_TOO_LARGE),
+        (replaced(BVALS, 3, 1e308), BVECS, texts.BVAL_TOO_LARGE),
         (BVALS / 1000, BVECS, texts.BVAL_UNIT),
         (BVALS[1:], BVECS[1:], texts.NO_B0),
         (BVALS * 0, BVECS, texts.NO_DIFFUSION_WEIGHTING),

@@ -28,6 +28,8 @@ _HEADER_SUFFIXES, _VOXEL_SUFFIXES = (".hdr", ".hdr.gz"), (".img", ".img.gz")
 _PACKERS = {b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "Zstandard", b"PK\x03\x04": "zip", b"\xfd7zXZ": "xz"}
 _SIZE_1, _SIZE_2 = 348, 540
 """Bytes of the headers of NIfTI-1 and NIfTI-2."""
+LARGEST_VALUE = 1e15
+"""Of a voxel; damaged floats are larger. Squares of more, summed over a scan, do not fit into float32."""
 _MOST_EXCESS = 512
 """Bytes that may follow the voxels: some writers fill up their last block. More, and the header says too little."""
 _SUSPICIOUS_RATIO = 32
@@ -81,6 +83,8 @@ class Image:
     def volumes(self, growing: bool = False) -> Iterator[NDArray[Any]]:
         """The volumes (X, Y, Z) in order, scaled: as stored where there is no scaling, else float64.
 
+        What is infinite or beyond LARGEST_VALUE is NaN.
+
         Args:
             growing: the file may still be written: give the volumes that are whole, and do not mind the rest.
 
@@ -104,6 +108,9 @@ class Image:
                 stored = buffer.view(self.dtype).reshape(self.grid, order="F")
                 with np.errstate(all="ignore"):
                     values = stored if as_stored else stored.astype(np.float64) * self.slope + self.inter
+                    # one comparison for nearly all images; one that is not a number fails it, too
+                    if values.dtype.kind == "f" and not np.abs(values).max() <= LARGEST_VALUE:
+                        values = np.where(np.abs(values) <= LARGEST_VALUE, values, np.nan).astype(values.dtype)
                 yield values
             excess = stream.skip()
             if stream.cut and not growing:

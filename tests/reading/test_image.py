@@ -248,3 +248,13 @@ def test_lack_of_memory_stays_what_it_is(write_scan, monkeypatch):
     monkeypatch.setattr("edge_pigment.reading.stream.Stream.readinto", full)
     with pytest.raises(MemoryError):
         read_acquisition(path)
+
+
+@pytest.mark.parametrize("wild", [np.inf, -np.inf, 3e38, -1e30, 2e15])
+def test_damaged_floats_are_missing(write_scan, wild):
+    values = SIGNAL.astype(np.float32)
+    values[2, 3, 1, 4] = wild
+    path = save(write_scan, "scan.nii", nib.Nifti1Image(values, AFFINE_LAS))
+    for acquisition in by_both(path):
+        assert np.isnan(acquisition.signal[2, 3, 1, 4])
+        assert np.isfinite(acquisition.signal).sum() == values.size - 1
