@@ -4,25 +4,26 @@ Whatever is wrong with the files ends in one `InputError` that says what and how
 doubtful but usable ends in `Acquisition.warnings`.
 """
 
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 from numpy.typing import ArrayLike, NDArray
 
 from edge_pigment import errors as texts
-from edge_pigment.errors import InputError
+from edge_pigment.errors import InputError, UnrelatedError
 from edge_pigment.gradients import GradientTable
+from edge_pigment.reading.bids import find_bids, gradient_file
+from edge_pigment.reading.image import Image, open_image
+from edge_pigment.reading.tables import read_numbers
+
+__all__ = ["Acquisition", "find_bids", "has_signal", "read_acquisition", "real_image"]
 
 Volume = NDArray[np.float32]
 
-IMAGE_SUFFIXES = (".nii.gz", ".nii")
+FEW = 5
+"""Volumes of an image that, without a .bval file, is taken for b=0 volumes alone; a tensor needs more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +35,8 @@ class Acquisition:
         gradients: of the N volumes, directions along the image axes.
         affine: (4, 4) voxel indices -> scanner mm.
         path: of the image, None if it was never a file.
-        header: NIfTI header of the image, to derive the headers of maps from.
+        header: NIfTI header of the image, in mm and fit to derive the headers of maps from; see
+            `reading.orientation`.
         warnings: what the user should know about the files, one sentence each.
 
     Raises:
@@ -63,6 +65,11 @@ class Acquisition:
         """(3,) mm, along the image axes."""
         size: NDArray[np.float64] = np.linalg.norm(self.affine[:3, :3], axis=0)
         return size
+
+    @property
+    def oriented(self) -> bool:
+        """Whether the affine is one that the file states, not a default."""
+        return self.header is None or bool(self.header["sform_code"] > 0 or self.header["qform_code"] > 0)
 
     @property
     def mean_b0(self) -> Volume:
@@ -102,156 +109,117 @@ def read_acquisition(image: str | Path, bval: str | Path | None = None, bvec: st
     """Read a scan and check it.
 
     Args:
-        image: 4D NIfTI of magnitudes (.nii or .nii.gz).
-        bval: b-values, s/mm²; default: the image's name with .bval.
-        bvec: directions by the BIDS/FSL rule; default: the image's name with .bvec.
+        image: 4D NIfTI of magnitudes: .nii, .nii.gz, or a .hdr and .img pair.
+        bval: b-values, s/mm²; default: the image's name with .bval, or as inherited in a BIDS dataset.
+        bvec: directions by the BIDS/FSL rule; default: the image's name with .bvec, or as inherited.
 
     Raises:
         InputError: a file is missing, damaged, or not what is expected.
+        UnrelatedError: the image is no diffusion scan but one volume, or b=0 volumes only.
     """
     path = Path(image)
-    nifti = _open(path)
-    header = nifti.header
-    if len(nifti.shape) != 4:
-        raise InputError(texts.IMAGE_NOT_4D.format(path=path, shape=nifti.shape))
-    dtype = header.get_data_dtype()
-    if dtype.kind not in "iuf":
-        raise InputError(texts.IMAGE_NOT_REAL.format(path=path, dtype=dtype))
-    affine = np.asarray(nifti.affine, np.float64)
-    if not np.isfinite(affine).all() or np.linalg.det(affine[:3, :3]) == 0:
-        raise InputError(texts.AFFINE_SINGULAR.format(path=path))
+    nifti = real_image(path)
+    warnings = list(nifti.warnings)
+    if len(nifti.shape) == 3 or nifti.count == 1:
+        _refuse_one_volume(nifti, bval)
     # the small files first: what is wrong with them is told before a large image is read
-    gradients = GradientTable.from_fsl_files(
-        _gradient_file(path, "bval", bval), _gradient_file(path, "bvec", bvec), affine, nifti.shape[3]
-    )
-    warnings = []
-    if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+    tables = _find_tables(nifti, bval, bvec, warnings)
+    _refuse_other_order(nifti, tables["bval"])
+    affine = nifti.orientation.affine
+    gradients = GradientTable.from_fsl_files(tables["bval"], tables["bvec"], affine, nifti.count)
+    if not nifti.orientation.stated:
         warnings.append(texts.ORIENTATION_UNKNOWN.format(path=path))
-    signal, missing = _read_signal(nifti, path)
+    signal, missing = _read_signal(nifti)
     if missing:
         warnings.append(texts.VOXELS_NOT_FINITE.format(path=path, count=missing))
-    return Acquisition(signal, gradients, affine, path, header.copy(), tuple(warnings))
+    return Acquisition(signal, gradients, affine, path, nifti.orientation.header, tuple(warnings))
 
 
-def find_bids(folder: str | Path, participant_label: str | Sequence[str] | None = None) -> list[Path]:
-    """Diffusion scans of a BIDS dataset, sorted: `sub-*/[ses-*/]dwi/*_dwi.nii[.gz]`, phase images left out.
-
-    Args:
-        folder: of the dataset.
-        participant_label: one label or several, with or without `sub-`; None for every participant.
+def real_image(path: Path) -> Image:
+    """Open an image of real numbers, with volumes along one dimension.
 
     Raises:
-        InputError: no such folder, no BIDS dataset, no such participant, or no diffusion scan.
+        InputError: no such image, complex or coloured, or with more dimensions than a scan has.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise InputError(texts.BIDS_FOLDER_MISSING.format(path=root))
-    participants = {p.name.removeprefix("sub-"): p for p in sorted(root.glob("sub-*")) if p.is_dir()}
-    if not participants:
-        raise InputError(texts.BIDS_NO_SUBJECTS.format(path=root))
-    asked = [participant_label] if isinstance(participant_label, str) else participant_label
-    labels = list(participants) if asked is None else [label.removeprefix("sub-") for label in asked]
-    scans: list[Path] = []
-    for label in labels:
-        if label not in participants:
-            known = ", ".join(participants)
-            raise InputError(texts.BIDS_NO_PARTICIPANT.format(path=root, label=label, known=known))
-        found = [
-            scan
-            for pattern in ("dwi/*_dwi.nii*", "ses-*/dwi/*_dwi.nii*")
-            for scan in participants[label].glob(pattern)
-            if scan.name.endswith(IMAGE_SUFFIXES) and "_part-phase_" not in scan.name
-        ]
-        if not found and asked is not None:
-            raise InputError(texts.BIDS_NO_DWI.format(path=root, label=f"sub-{label}"))
-        scans += sorted(found)
-    if not scans:
-        raise InputError(texts.BIDS_NO_DWI.format(path=root, label="any participant"))
-    return scans
-
-
-def stem(path: Path) -> str:
-    """File name without .nii.gz or .nii."""
-    for suffix in IMAGE_SUFFIXES:
-        if path.name.endswith(suffix):
-            return path.name.removesuffix(suffix)
-    return path.stem
-
-
-def _gradient_file(image: Path, kind: str, given: str | Path | None) -> Path:
-    """The .bval or .bvec: as given, beside the image, or inherited from a folder above in a BIDS dataset."""
-    path = image.with_name(f"{stem(image)}.{kind}") if given is None else Path(given)
-    if path.is_file():
-        return path
-    for inherited in _inherited(image, kind) if given is None else ():
-        return inherited
-    raise InputError(texts.GRADIENT_FILE_MISSING.format(kind=kind, looked=path))
-
-
-def _inherited(image: Path, kind: str) -> list[Path]:
-    """Files that apply by the inheritance principle of BIDS, the nearest and most specific first.
-
-    A file in a folder above applies to every image whose entities include all of the file's.
-    """
-    *entities, suffix = stem(image).split("_")
-    if not entities or not entities[0].startswith("sub-"):
-        return []
-    found: list[Path] = []
-    for folder in image.absolute().parents:
-        fits = [
-            path
-            for path in folder.glob(f"*{suffix}.{kind}")
-            if path.stem.split("_")[-1] == suffix and set(path.stem.split("_")[:-1]) <= set(entities)
-        ]
-        found += sorted(fits, key=lambda path: (-path.stem.count("_"), path.name))
-        if (folder / "dataset_description.json").is_file() or (folder / entities[0]).is_dir():
-            break  # the root of the dataset
-    return found
-
-
-def _open(path: Path) -> Any:
-    """The NIfTI image, its voxels not read yet."""
-    if not path.is_file():
-        raise InputError(texts.IMAGE_MISSING.format(path=path))
-    try:
-        nifti = nib.load(path)
-    except (EOFError, zlib.error) as error:
-        raise InputError(texts.IMAGE_TRUNCATED.format(path=path, why=error)) from error
-    except (ImageFileError, HeaderDataError, OSError, ValueError) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(texts.IMAGE_NOT_NIFTI.format(path=path, why=why)) from error
-    if not isinstance(nifti, nib.Nifti1Pair):
-        raise InputError(texts.IMAGE_NOT_NIFTI.format(path=path, why=f"it is a {type(nifti).__name__}"))
+    nifti = open_image(path)
+    if nifti.dtype.kind not in "iuf":
+        raise InputError(texts.IMAGE_NOT_REAL.format(path=path, dtype=nifti.dtype))
+    if sum(n > 1 for n in nifti.shape[3:]) > 1:
+        raise InputError(texts.IMAGE_NOT_4D.format(path=path, shape=nifti.shape))
+    if len(nifti.shape) > 4 and nifti.shape[3] == 1 and nifti.count > 1:
+        text = texts.VECTOR_VOLUMES.format(path=path, shape=nifti.shape)
+        return replace(nifti, warnings=(*nifti.warnings, text))
     return nifti
 
 
-def _read_signal(nifti: Any, path: Path) -> tuple[Volume, int]:
-    """(X, Y, Z, N) scaled float32 in Fortran order, and how many values are not finite.
+def has_signal(volume: Volume) -> bool:
+    """Whether a volume holds at least two finite values."""
+    low, high = volume.min(), volume.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        known = volume[np.isfinite(volume)]
+        return bool(known.size) and bool(known.min() < known.max())
+    return bool(low < high)
 
-    nibabel's own scaling makes a float64 copy of the whole scan; here only the stored values and the float32
-    result are in memory.
-    """
+
+def _find_tables(
+    nifti: Image, bval: str | Path | None, bvec: str | Path | None, warnings: list[str]
+) -> dict[str, Path]:
+    """The .bval and the .bvec file; that one is inherited is told."""
+    path, tables = nifti.path, {}
+    for kind, given in (("bval", bval), ("bvec", bvec)):
+        try:
+            tables[kind], inherited = gradient_file(path, kind, given)
+        except InputError as error:
+            # converters write no tables for b=0 volumes that serve to correct distortion
+            if kind == "bval" and nifti.count <= FEW and type(error) is InputError:
+                raise UnrelatedError(str(error)) from error
+            raise
+        if inherited:
+            warnings.append(texts.TABLE_INHERITED.format(kind=f".{kind}", image=path.name, path=tables[kind]))
+    return tables
+
+
+def _refuse_one_volume(nifti: Image, bval: str | Path | None) -> None:
+    """Tell a single volume from a series whose slices and volumes lie along one dimension."""
+    slices = nifti.grid[2]
     try:
-        stored = nifti.dataobj.get_unscaled()
-    except (EOFError, OSError, ValueError, zlib.error) as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(texts.IMAGE_TRUNCATED.format(path=path, why=why)) from error
-    slope, inter = float(nifti.dataobj.slope), float(nifti.dataobj.inter)
-    as_stored = (slope, inter) == (1.0, 0.0)
-    signal = np.empty(stored.shape, np.float32, order="F")
+        count = read_numbers(gradient_file(nifti.path, "bval", bval)[0], "bval").size
+    except InputError:
+        count = 1
+    if count > 1 and slices % count == 0:
+        raise InputError(
+            texts.IMAGE_FOLDED.format(
+                path=nifti.path, shape=nifti.shape, slices=slices, count=count, each=slices // count
+            )
+        )
+    raise UnrelatedError(texts.IMAGE_NOT_4D.format(path=nifti.path, shape=nifti.shape))
+
+
+def _refuse_other_order(nifti: Image, bval: Path) -> None:
+    """Tell volumes along the first or third dimension, if there are as many b-values."""
+    count = read_numbers(bval, "bval").size
+    fits = [n for n in (1, 3) if nifti.grid[n - 1] == count]
+    if nifti.count != count and len(fits) == 1:
+        raise InputError(
+            texts.IMAGE_AXES_ORDER.format(path=nifti.path, shape=nifti.shape, count=count, axis=fits[0])
+        )
+
+
+def _read_signal(nifti: Image) -> tuple[Volume, int]:
+    """(X, Y, Z, N) scaled float32 in Fortran order, and how many values are not finite."""
+    signal: Volume | None = None
     empty, missing = [], 0
-    for n in range(stored.shape[3]):
-        volume = stored[..., n]
-        if not as_stored:
-            volume = volume.astype(np.float64) * slope + inter
-        signal[..., n] = volume
+    for n, volume in enumerate(nifti.volumes()):
+        if signal is None:  # the file's size fits the header
+            signal = np.empty((*nifti.grid, nifti.count), np.float32, order="F")
+        with np.errstate(all="ignore"):
+            signal[..., n] = volume
         if volume.dtype.kind == "f":
-            volume = volume[np.isfinite(volume)]
-            missing += signal[..., n].size - volume.size
-        if volume.size == 0 or volume.min() == volume.max():
+            missing += signal[..., n].size - int(np.isfinite(signal[..., n]).sum())
+        if not has_signal(signal[..., n]):
             empty.append(n)
-    if len(empty) == stored.shape[3]:
-        raise InputError(texts.IMAGE_WITHOUT_SIGNAL.format(path=path))
+    if signal is None or len(empty) == nifti.count:
+        raise InputError(texts.IMAGE_WITHOUT_SIGNAL.format(path=nifti.path))
     if empty:
-        raise InputError(texts.VOLUMES_WITHOUT_SIGNAL.format(path=path, volumes=texts.listed(empty)))
+        raise InputError(texts.VOLUMES_WITHOUT_SIGNAL.format(path=nifti.path, volumes=texts.listed(empty)))
     return signal, missing

@@ -18,6 +18,9 @@ from edge_pigment.physics.backend import Array, Backend, Outcome, Summary
 from edge_pigment.prior.context import Network
 
 MS_PER_UM2 = 1e-3
+NO_TISSUE = 100.0
+"""Of the brain's median b=0 signal, beyond which a value is a damaged one: eyes and vessels reach 5. What is left of a
+prior about it is no number in float32."""
 """s/mm² -> ms/µm²."""
 
 
@@ -74,6 +77,7 @@ def gather(
     scale = float(np.median(positive)) if len(positive) else 1.0
     y /= np.float32(scale)
     varying = np.ones(len(where), np.float32) if relative is None else relative.T.reshape(-1)[where]
+    y[y > NO_TISSUE] = np.nan  # has no weight
     return Measurements(
         y=y,
         b=(np.where(acquisition.gradients.is_b0, 0, acquisition.gradients.bvals) * MS_PER_UM2).astype(np.float32),

@@ -49,7 +49,7 @@ class Alteration:
     @classmethod
     def read(cls, path: Path) -> "Alteration":
         """Read what `write` wrote."""
-        told = json.loads(path.read_text())
+        told = json.loads(path.read_text("utf-8"))
         arrays = {key: np.array(told[key], np.float32) for key in ("mean", "sd", "log_odds", "normal")}
         layers = ((np.array(w, np.float32), np.array(b, np.float32)) for w, b in told["layers"])
         return cls(layers=tuple(layers), **arrays)

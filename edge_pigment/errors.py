@@ -18,14 +18,34 @@ class InputError(EdgePigmentError):
     exit_code = 2
 
 
+class IncompleteError(InputError):
+    """A file that is cut short, damaged or still being written; `why` says so in a few words."""
+
+    def __init__(self, message: str, why: str) -> None:
+        super().__init__(message)
+        self.why = why
+
+
+class UnrelatedError(InputError):
+    """An image that is no diffusion scan of its own but may well lie beside one, such as b=0 volumes alone."""
+
+
 class DeviceError(EdgePigmentError):
     """The device that was asked for does not work here."""
 
     exit_code = 3
 
 
+class ResourceError(InputError):
+    """The machine has too little memory or disk space, or its file system refuses; nothing was written."""
+
+
 class BundleError(InputError):
     """The bundle of the prior is damaged, too new, or lacks what was asked for."""
+
+
+SOME_FAILED = 4
+"""Exit code of `run` on a dataset where scans that should have worked failed, and others were run."""
 
 
 def listed(indices: Iterable[int], most: int = 8) -> str:
@@ -36,6 +56,9 @@ def listed(indices: Iterable[int], most: int = 8) -> str:
 
 # --- reading a scan -----------------------------------------------------------------------------------------
 IMAGE_MISSING = "There is no image at {path}."
+IMAGE_LINK_BROKEN = (
+    "{path} is a link to a file that is not here. Fetch it first (`datalad get` or `git annex get`), or copy the file."
+)
 IMAGE_NOT_NIFTI = "{path} is not a NIfTI image (.nii or .nii.gz) that can be read: {why}."
 IMAGE_TRUNCATED = "{path} is cut short or damaged ({why}); copy or convert it again."
 IMAGE_NOT_4D = (
@@ -50,9 +73,59 @@ VOLUMES_WITHOUT_SIGNAL = (
     "Volume {volumes} (from 0) of {path} holds no signal (one value everywhere, or nothing finite). Leave "
     "it out of the image, the .bval and the .bvec file."
 )
+IMAGE_FOLDED = (
+    "{path} has shape {shape}: its {slices} slices seem to be {count} volumes of {each} slices in one 3D image. "
+    "Convert it again with dcm2niix, or reshape it to (X, Y, Z, N)."
+)
+IMAGE_AXES_ORDER = (
+    "{path} has shape {shape} and {count} b-values: its volumes seem to lie along dimension {axis}, and they must lie "
+    "along the fourth. Move that axis to the end."
+)
+IMAGE_SCALING = (
+    "{path} has a scaling with slope {slope:g} and intercept {inter:g}, so its values are unknown. Mend scl_slope and "
+    "scl_inter in the header."
+)
+SLOPE_NEGATIVE = (
+    "{path} has a scaling with a negative slope ({slope:g}), which turns bright into dark. It is applied; look whether "
+    "the b=0 image is as it should be."
+)
+VECTOR_VOLUMES = "{path} has shape {shape}; its fifth dimension is taken for the volumes."
+BITPIX_DIFFERS = (
+    "The header of {path} says {stated} bits a voxel, but its data type has {bits}; the file's size fits the data type."
+)
 AFFINE_SINGULAR = (
     "The affine of {path} is singular or not finite, so the directions of the image axes, and with them "
     "the gradients, are unknown. Mend the header's sform or qform."
+)
+QFORM_UNUSABLE = (
+    "The header of {path} gives the orientation by its qform alone, and that is unusable: {why}. Mend the header's "
+    "qform, or set a sform."
+)
+PIXDIM_UNUSABLE = (
+    "The header of {path} states no orientation, and no voxel size either (pixdim {pixdim}). Mend the header, or "
+    "convert the scan again."
+)
+VOXEL_SIZE_IMPLAUSIBLE = (
+    "The voxels of {path} measure {sizes} mm by its header, which no scan of a head has. Mend the header's affine and "
+    "its unit (xyzt_units)."
+)
+QFORM_LEFT_OUT = "The qform of {path} is unusable ({why}) and is left out; its sform gives the orientation."
+QFORM_ROUNDED = "The qform of {path} has a quaternion longer than 1 ({length:.7g}); it is taken at length 1."
+AFFINES_DIFFER = (
+    "The sform and the qform of {path} place its voxels up to {mm:.1f} mm apart; the sform is used.{hand} If the scan "
+    "was moved or resampled, check the header."
+)
+AFFINES_OTHER_HAND = (
+    " They also differ in handedness, which decides how the first row of the .bvec file is read: V1 is wrong if the "
+    "qform is the right one."
+)
+ZOOMS_DIFFER = (
+    "The header of {path} gives voxels of {sform} mm by its sform and of {pixdim} mm by pixdim; the sform is used. If "
+    "the scan was resampled, check which is right."
+)
+UNIT_CONVERTED = "The header of {path} gives lengths in {unit}; they are converted, and the maps are in mm."
+UNIT_IMPLAUSIBLE = (
+    "The header of {path} says that lengths are in {unit}, which would make voxels of {sizes} mm; they are taken as mm."
 )
 ORIENTATION_UNKNOWN = (
     "{path} states no orientation (sform and qform codes are 0); FSL's default is assumed: first axis from "
@@ -60,11 +133,20 @@ ORIENTATION_UNKNOWN = (
 )
 VOXELS_NOT_FINITE = "{path} holds {count} values that are not finite numbers; they have no weight."
 
+TABLE_INHERITED = "The {kind} of {image} is taken from {path}, by the inheritance of BIDS."
+TABLE_AMBIGUOUS = (
+    "{first} and {second} both apply to {image}, and BIDS allows one. Remove one, or give the file with --{kind}."
+)
+
 # --- gradient table -----------------------------------------------------------------------------------------
 GRADIENT_FILE_MISSING = (
     "No {kind} file: looked for {looked}. Put it beside the image under the image's name, or give it with --{kind}."
 )
 GRADIENT_FILE_UNREADABLE = "{path} is not a table of numbers separated by spaces, tabs or commas: {why}."
+TABLES_SWAPPED = (
+    "{bval} holds directions and {bvec} one number per volume: the two tables are the wrong way round. Exchange --bval "
+    "and --bvec."
+)
 BVEC_SHAPE = (
     "{path} has {rows} rows of {columns} numbers; a .bvec file has 3 rows (x, y, z) of one number per "
     "volume, or one row of 3 numbers per volume."
@@ -79,6 +161,10 @@ COUNTS_DIFFER = (
     "belong to the same scan."
 )
 GRADIENTS_NOT_FINITE = "The {kind} of volume {volumes} (from 0) is not a finite number."
+BVAL_TOO_LARGE = (
+    "The b-value of volume {volumes} (from 0) is {bval:g} s/mm², which no scanner reaches ({most:g} at most). Mend the "
+    ".bval file."
+)
 BVAL_NEGATIVE = "The b-value of volume {volumes} (from 0) is negative."
 BVAL_UNIT = (
     "The largest b-value is {largest:g}, which looks like ms/µm²; b-values are expected in s/mm² (1 ms/µm² "
@@ -116,6 +202,10 @@ SIGNS_UNPREDICTED = (
 BIDS_FOLDER_MISSING = "There is no folder at {path}."
 BIDS_NO_SUBJECTS = "{path} holds no sub-<label> folder, so it is not a BIDS dataset."
 BIDS_NO_PARTICIPANT = "{path} holds no participant {label}; it holds: {known}."
+BIDS_SKIPPED = "{scan} is passed over: {why}"
+BIDS_PART = "it is the {part} of a complex scan; magnitudes are needed."
+BIDS_DERIVED = "it is derived from {scan}, which lies beside it."
+BIDS_NOTHING_RUN = "There is no diffusion scan to run: {scan} is passed over: {why}"
 BIDS_NO_DWI = "No diffusion scan (sub-*/[ses-*/]dwi/*_dwi.nii[.gz]) of {label} in {path}."
 
 # --- the bundle of the prior --------------------------------------------------------------------------------
@@ -157,9 +247,23 @@ NOISE_RESAMPLED = (
 )
 
 # --- running ------------------------------------------------------------------------------------------------
+MASK_MISSING = "There is no mask file at {path}. Give the mask of this scan, or leave --mask out."
 MASK_UNREADABLE = "The mask {path} cannot be read as a NIfTI image: {why}."
+MASK_NOT_REAL = "The mask {path} holds {dtype} values; a mask has one real number a voxel, 0 outside and 1 inside."
+MASK_VOLUMES = "The mask {path} holds {count} volumes; a mask is one 3D image. Give the volume that is the mask."
 MASK_SHAPE = "The mask {path} has shape {found}; the scan has {expected}. Resample the mask to the scan's grid."
-MASK_EMPTY = "The mask {path} holds no voxel with signal. Give a mask of this scan, or leave --mask out."
+MASK_GRID = (
+    "The mask {path} lies on another grid than the scan: {why}. Resample it to the scan's grid (nearest neighbour)."
+)
+MASK_EMPTY = (
+    "The mask {path} holds no voxel with signal (a mask is 0 outside and 1 inside; half and more counts as inside). "
+    "Give a mask of this scan, or leave --mask out."
+)
+MASK_UNPLACED = (
+    "{path} states no orientation (sform and qform codes are 0), so the mask is laid on the scan voxel by voxel."
+)
+MASK_NEARLY = "The mask {path} lies up to {voxels:.2f} voxels beside the scan's grid; it is used as if it lay on it."
+MASK_REORIENTED = "The mask {path} has its axes in another order or direction than the scan; it was turned to fit."
 SIGMA_NOT_POSITIVE = "--sigma {sigma} is not a positive number; it is the noise's sd in the unit of the image."
 NO_BRAIN = "No brain was found: no voxel of the b=0 image has signal. Check the image, or give --mask."
 DEVICE_UNKNOWN = "The device {device!r} is not known; choose auto, cpu or cuda."
@@ -174,12 +278,65 @@ OUTPUT_NOT_OURS = (
 OUTPUT_NOT_A_FOLDER = "{path} is a file; results go into a folder. Give another place with -o."
 OUTPUT_PARENT_MISSING = "{path} cannot be created: there is no folder {parent}."
 OUTPUT_NOT_WRITABLE = "{path} cannot be written: {why}."
+OUTPUT_HOLDS_INPUT = (
+    "{path} holds the input {input}, and input is never replaced by results. Give another folder with -o."
+)
+OUTPUT_AMONG_INPUT = (
+    "{path} lies among the raw data in {folder}, where no results go. Give another folder with -o, such as "
+    "derivatives/edge-pigment beside the participants."
+)
+OUTPUT_IN_USE = "Another run is writing {path} at this moment. Wait for it to end, or give another folder with -o."
+OUTPUT_TAKEN = (
+    "{path} was written by another run or program in the meantime; it was left as it is, and this run wrote nothing. "
+    "Give another folder with -o, or run again with --overwrite."
+)
+NO_LOCKS = (
+    "The file system of {path} has no file locks, so the run goes on without: do not start two runs into one folder, "
+    "and should this one be killed, clear away what it leaves beside it (.{name}.edge-pigment-*)."
+)
+NAME_TOO_LONG = (
+    "{name} would have {length} bytes; file names here have up to {most}. Give the scan or the output folder a shorter "
+    "name, or write to another disk."
+)
+PATH_TOO_LONG = (
+    "Paths below {path} would have up to {length} bytes; the system takes less than {most}. Give a place with a "
+    "shorter path with -o."
+)
+NAME_SHORTENED = "{name} is too long for the names of results; they begin with {prefix}."
+DISK_NEARLY_FULL = (
+    "{path} has {free} free and the result takes up to {needed}, mostly far less. If the disk fills up, nothing is "
+    "written."
+)
+DISK_TOO_FULL = (
+    "Not enough disk space for {path}: the result takes about {needed}, and {free} is free. Make room, or give a place "
+    "on another disk with -o."
+)
+NO_INODES = (
+    "{path} cannot be written: the file system takes {free} more files (inodes), and {needed} are needed. Remove "
+    "files, or give a place on another disk with -o."
+)
+DISK_FULL = "The disk is full ({why}); nothing was written. Make room, or give a place on another disk with -o."
+FILE_SYSTEM = "{path}: {why}. Nothing was written."
+FILE_SYSTEM_UNNAMED = "The file system refuses: {why}. Nothing was written."
+
+# --- memory -------------------------------------------------------------------------------------------------
+NO_MEMORY = (
+    "Not enough memory ({why}). Close other programs, run fewer scans at once, or raise the limit (ulimit -v, or that "
+    "of the job or container)."
+)
+NO_THREADS = (
+    "The system starts no more threads. Give --threads 1, close other programs, or raise the limit (ulimit -u, or that "
+    "of the job or container)."
+)
+MEMORY_FOR_SCAN = "{scan} needs about {needed}, and {free} can be had"
+MEMORY_LIMIT = "edge-pigment needs at least {needed} of address space, and the limit is {free}"
 
 # --- command line -------------------------------------------------------------------------------------------
 UNEXPECTED = (
     "unexpected {kind}: {message} (this is a fault of edge-pigment; set EDGE_PIGMENT_DEBUG=1 for the "
     "traceback and report it)"
 )
+OUTPUT_STREAM = "What there is to say cannot be written: {why}. {outcome}"
 OPTION_NEEDS_FOLDER = "{option} selects from a BIDS folder, and {path} is not a folder."
 OPTION_NEEDS_FILE = "{option} belongs to one scan, and {path} is a folder; give the scan itself."
 OPTION_OUT_OF_RANGE = "{option} must be {expected}, not {value}."
@@ -312,4 +469,9 @@ WATCH_FOLDER_MISSING = "There is no folder at {path} to watch. Give the folder t
 WATCH_GRIDS_DIFFER = (
     "{path} has another grid than {other}: volumes of two scans lie in one folder. Watch a folder that holds one scan."
 )
+WATCH_MOVING = (
+    "The header's position changes between volumes, by up to {mm:.1f} mm. Scanners do so that follow the head (PACE); "
+    "the volumes are laid over one another voxel by voxel. If nothing followed the head, two scans lie in one folder."
+)
+WATCH_NO_TABLES = "{name} has no .bval and no .bvec file and is passed over until it has both."
 WATCH_PORT = "No page can be served at port {port}: {why}. Give another --port, 0 for any, or -1 for none."

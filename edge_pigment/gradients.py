@@ -31,14 +31,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_pigment import errors as texts
-from edge_pigment.errors import InputError
+from edge_pigment.errors import InputError, UnrelatedError
 from edge_pigment.physics.tensor import quadratic_form
+from edge_pigment.reading.tables import read_numbers
 
 if TYPE_CHECKING:
     from edge_pigment.acquisition import Acquisition
 
 Float = NDArray[np.float64]
 
+LARGEST_B = 100_000.0
+"""s/mm². Gradients for animals and specimens reach some 50,000."""
 B0_THRESHOLD = 50.0
 """s/mm². Scanners write small b-values where they mean none (UIH 1, Philips 0.004); as DIPY."""
 NORM_TOLERANCE = 0.02
@@ -91,6 +94,8 @@ class GradientTable:
         _refuse(~np.isfinite(bvals), texts.GRADIENTS_NOT_FINITE, kind="b-value")
         _refuse(~np.isfinite(bvecs).all(1), texts.GRADIENTS_NOT_FINITE, kind="direction")
         _refuse(bvals < 0, texts.BVAL_NEGATIVE)
+        most = float(bvals.max(initial=0))
+        _refuse(bvals > LARGEST_B, texts.BVAL_TOO_LARGE, bval=most, most=LARGEST_B)
         weighted = bvals > B0_THRESHOLD
         length = np.linalg.norm(bvecs, axis=1)
         directed = weighted & (length > 0)
@@ -142,7 +147,7 @@ class GradientTable:
         """
         _refuse_unit(self.bvals)
         if self.is_b0.all():
-            raise InputError(texts.NO_DIFFUSION_WEIGHTING.format(largest=float(self.bvals.max(initial=0))))
+            raise UnrelatedError(texts.NO_DIFFUSION_WEIGHTING.format(largest=float(self.bvals.max(initial=0))))
         if not self.is_b0.any():
             raise InputError(texts.NO_B0.format(threshold=B0_THRESHOLD, smallest=float(self.bvals.min())))
 
@@ -162,10 +167,12 @@ class GradientTable:
             InputError: a file is missing or no table, the counts differ, or the table makes no sense.
         """
         bval, bvec = Path(bval), Path(bvec)
-        bvals = _read_numbers(bval, "bval").ravel()
+        numbers, rows = read_numbers(bval, "bval"), read_numbers(bvec, "bvec")
+        if 3 in numbers.shape and 1 not in numbers.shape and 1 in rows.shape and 3 not in rows.shape:
+            raise InputError(texts.TABLES_SWAPPED.format(bval=bval, bvec=bvec))
+        bvals = numbers.ravel()
         _refuse(~np.isfinite(bvals), texts.GRADIENTS_NOT_FINITE, kind="b-value")
         _refuse_unit(bvals)
-        rows = _read_numbers(bvec, "bvec")
         if 3 not in rows.shape:
             raise InputError(texts.BVEC_SHAPE.format(path=bvec, rows=rows.shape[0], columns=rows.shape[1]))
         if rows.shape == (3, 3):
@@ -179,6 +186,8 @@ class GradientTable:
                     image="(not read)" if volumes is None else volumes, bvals=len(bvals), bvecs=len(bvecs)
                 )
             )
+        # the direction of a b=0 volume means nothing; some tools write nan, the normalised zero vector
+        bvecs = np.where(bvals[:, None] > B0_THRESHOLD, bvecs, 0.0)
         table = cls(bvals, bvecs * fsl_signs(affine))
         table.check_protocol()
         return table
@@ -224,23 +233,10 @@ def _refuse(bad: NDArray[np.bool_] | np.bool_, text: str, **details: object) -> 
 
 def _refuse_unit(bvals: Float) -> None:
     largest = float(bvals.max(initial=0))
+    if np.all(bvals == largest):
+        return  # b=0 volumes alone, which some scanners write as 5
     if 0 < largest < LARGEST_B_IN_MS_PER_UM2:
         raise InputError(texts.BVAL_UNIT.format(largest=largest))
-
-
-def _read_numbers(path: Path, kind: str) -> Float:
-    """(rows, columns) of a text file of numbers separated by spaces, tabs or commas."""
-    if not path.is_file():
-        raise InputError(texts.GRADIENT_FILE_MISSING.format(kind=kind, looked=path))
-    try:
-        lines = path.read_text("utf-8-sig").replace(",", " ").splitlines()
-        rows = [[float(word) for word in line.split()] for line in lines if line.strip()]
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise InputError(texts.GRADIENT_FILE_UNREADABLE.format(path=path, why=error)) from error
-    if not rows or len({len(row) for row in rows}) > 1:
-        why = "its rows differ in length" if rows else "it is empty"
-        raise InputError(texts.GRADIENT_FILE_UNREADABLE.format(path=path, why=why))
-    return np.array(rows)
 
 
 def _three_directions(bvals: Float, table: Float, path: Path) -> Float:

@@ -79,6 +79,76 @@ def memory() -> tuple[int, int] | None:
         return None
 
 
+def address_space() -> int | None:
+    """Bytes that this process may map in all (ulimit -v), or None without a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limits = [resource.getrlimit(what)[0] for what in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    limited = [limit for limit in limits if limit != resource.RLIM_INFINITY]
+    return min(limited) if limited else None
+
+
+def most_processes() -> int | None:
+    """Processes and threads that the user may have in all (ulimit -u), or None without a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def memory_left() -> int | None:
+    """Bytes that this process can still have: the least that machine, container and ulimit allow. None: not known."""
+    left = [size for size in (_machine_left(), _cgroup_left(), _address_space_left()) if size is not None]
+    return max(0, min(left)) if left else None
+
+
+def _machine_left() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if len(line.split()) > 1}
+        return 1024 * (kib["MemAvailable"] + kib.get("SwapFree", 0))
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def _cgroup_left() -> int | None:
+    """Under the limits of control groups (containers, jobs of a cluster); files in cache give way."""
+    left = []
+    for folder in _cgroups():
+        try:
+            limit = int((folder / "memory.max").read_text())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            left.append(limit - int((folder / "memory.current").read_text()) + int(stat.get("file", 0)))
+        except (OSError, ValueError):
+            continue  # no limit ("max"), or not version 2
+    return min(left) if left else None
+
+
+def _cgroups() -> list[Path]:
+    root = Path("/sys/fs/cgroup")
+    try:
+        own = [line.split(":", 2)[2] for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:2] == "0:"]
+    except (OSError, IndexError):
+        return [root]
+    folder = root / (own[0].strip("/") if own else "")
+    return [place for place in (folder, *folder.parents) if place.is_relative_to(root)]
+
+
+def _address_space_left() -> int | None:
+    limit = address_space()
+    if limit is None:
+        return None
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return limit
+    return limit - pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def power_mode() -> str | None:
     """The power mode of a Jetson (nvpmodel), or the CPU's frequency governor; None where neither is readable."""
     tool = shutil.which("nvpmodel")

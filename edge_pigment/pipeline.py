@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +31,7 @@ from edge_pigment.prior.context import Network
 from edge_pigment.quality import assess
 from edge_pigment.quality.frame import check_frame
 from edge_pigment.quality.residuals import residual_z
+from edge_pigment.reading.masks import read_mask
 from edge_pigment.screening import screen
 from edge_pigment.trust import NOVEL
 
@@ -56,6 +56,8 @@ class RunOptions:
     """Where the network runs: one of `network.NETWORKS`."""
     build_engine: bool = False
     """Build a TensorRT engine if none fits; without it, none ever is."""
+    dry_run: bool = False
+    """End with what can refuse or warn, before the maps, of which there are none then."""
     public_key: Path | None = None
     """Ed25519 key that must have signed the bundle; None: not checked."""
 
@@ -118,25 +120,6 @@ def choose_backend(device: str, threads: int | None) -> Backend:
     return gpu if device == "cuda" else FallbackBackend(gpu, HostBackend(threads))
 
 
-def read_mask(path: Path, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """A mask file on the scan's grid: (X, Y, Z), true where not 0.
-
-    Raises:
-        InputError: not readable, of another shape, or empty.
-    """
-    try:
-        values = np.asanyarray(nib.load(path).dataobj)  # type: ignore[attr-defined]
-    except Exception as error:
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(texts.MASK_UNREADABLE.format(path=path, why=why)) from error
-    if values.shape != shape:
-        raise InputError(texts.MASK_SHAPE.format(path=path, found=values.shape, expected=shape))
-    mask: NDArray[np.bool_] = np.nan_to_num(values) != 0
-    if not mask.any():
-        raise InputError(texts.MASK_EMPTY.format(path=path))
-    return mask
-
-
 def describe_protocol(acquisition: Acquisition) -> dict[str, Any]:
     """A scan's protocol as provenance, pictures and plans tell it."""
     table = acquisition.gradients
@@ -181,7 +164,7 @@ def _find_mask(acquisition: Acquisition, path: Path | None) -> tuple[NDArray[np.
     if path is None:
         mask, warnings = brain_mask(b0, acquisition.mean_dwi, acquisition.voxel_size)
     else:
-        mask, warnings = read_mask(path, acquisition.signal.shape[:3]), ()
+        mask, warnings = read_mask(path, acquisition)
     mask = mask & (b0 > 0)
     if not mask.any():
         raise InputError(texts.NO_BRAIN if path is None else texts.MASK_EMPTY.format(path=path))
@@ -236,6 +219,9 @@ def run(
         noise = measure_noise(acquisition, mask, options.sigma)
     findings += noise.findings
 
+    if options.dry_run:
+        told = [*warnings, *(finding.text for finding in findings)]
+        return Result({}, mask, acquisition.affine, acquisition.header, {}, tuple(told))
     m = gather(acquisition, mask, noise.sigma, backend, noise.correlation.steps, noise.relative, noise.floor)
     adapted = adapt(m, backend, session, nu, steps.tell)
     steps.seconds |= adapted.seconds

@@ -59,7 +59,7 @@ SIGNAL = np.random.default_rng(1).uniform(1, 2, (4, 4, 3, 7)).astype(np.float32)
     ("signal", "text"),
     [
         (SIGNAL[..., 0], texts.IMAGE_NOT_4D),
-        (SIGNAL[..., None], texts.IMAGE_NOT_4D),
+        (SIGNAL[..., None] * np.ones(2, np.float32), texts.IMAGE_NOT_4D),
         (SIGNAL.astype(np.complex64), texts.IMAGE_NOT_REAL),
         (SIGNAL * 0, texts.IMAGE_WITHOUT_SIGNAL),
         (SIGNAL * np.nan, texts.IMAGE_WITHOUT_SIGNAL),

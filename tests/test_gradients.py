@@ -146,6 +146,8 @@ def replaced(array: np.ndarray, index: object, value: object) -> np.ndarray:
         (BVALS, replaced(BVECS, (2, 1), np.nan), texts.GRADIENTS_NOT_FINITE),
         (replaced(BVALS, 3, np.nan), BVECS, texts.GRADIENTS_NOT_FINITE),
         (replaced(BVALS, 3, -1000), BVECS, texts.BVAL_NEGATIVE),
+        (replaced(BVALS, 3, 224665), BVECS, texts.BVAL_TOO_LARGE),
+        (replaced(BVALS, 3, 1e308), BVECS, texts.BVAL_TOO_LARGE),
         (BVALS / 1000, BVECS, texts.BVAL_UNIT),
         (BVALS[1:], BVECS[1:], texts.NO_B0),
         (BVALS * 0, BVECS, texts.NO_DIFFUSION_WEIGHTING),
@@ -160,7 +162,7 @@ def test_what_makes_no_sense_is_refused_by_name(tmp_path, bvals, bvecs, text):
         GradientTable.from_fsl_files(*paths, AFFINE_LAS)
 
 
-@pytest.mark.parametrize(("bval", "why"), [("", "empty"), ("0 x 1000", "float"), ("0 1\n2", "differ in length")])
+@pytest.mark.parametrize(("bval", "why"), [("", "empty"), ("0 x 1000", "not a number"), ("0 1\n2", "differ in length")])
 def test_a_file_that_is_no_table_is_refused(tmp_path, bval, why):
     paths = files(tmp_path, bval, rows(BVECS.T))
     with pytest.raises(InputError, match=why):

@@ -11,6 +11,7 @@ import typer
 
 from edge_pigment import __version__
 from edge_pigment.cli.build import build
+from edge_pigment.cli.console import escape_what_cannot_be_shown
 from edge_pigment.cli.demo import demo
 from edge_pigment.cli.doctor import doctor
 from edge_pigment.cli.export import export
@@ -62,6 +63,9 @@ def main() -> None:
     """Console entry."""
     # a scheduler's or console's polite end runs the same clean-up as Ctrl-C
     signal.signal(signal.SIGTERM, _end)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _end)
+    escape_what_cannot_be_shown()
     app(prog_name="edge-pigment")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edge_pigment.cli.console import path_option, print_json, say, verb
+from edge_pigment.cli.console import path_option, print_json, say, tell, verb
 
 
 @verb
@@ -24,13 +24,13 @@ def build(
     from edge_pigment.network import build_engine
     from edge_pigment.prior.bundle import load_bundle
 
-    def tell(text: str) -> None:
+    def announce(text: str) -> None:
         if not as_json:
             say("building", text)
 
-    built = build_engine(load_bundle(bundle), precision, tell)
+    built = build_engine(load_bundle(bundle), precision, announce)
     if as_json:
         print_json({"engine": built.entry, "bytes": built.size, "key": asdict(built.key), "errors": built.errors})
     else:
         differs = ", ".join(f"{kind} {value:.2g}" for kind, value in built.errors.items())
-        typer.echo(f"{built.entry}  {built.size / 2**20:.1f} MiB; its maps differ from ONNX Runtime's by {differs}")
+        tell(f"{built.entry}  {built.size / 2**20:.1f} MiB; its maps differ from ONNX Runtime's by {differs}")

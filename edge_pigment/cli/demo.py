@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edge_pigment.cli.console import path_option, print_json, verb
+from edge_pigment.cli.console import path_option, print_json, tell, verb
 
 
 @verb
@@ -13,9 +13,9 @@ def demo(
     output: Annotated[
         Path, path_option("--output", "-o", help="Folder to make; an older result there is replaced.")
     ] = Path("demo-output"),
-    seed: Annotated[int, typer.Option(help="Of the head and of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the head and of the noise.")] = 0,
     bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads; default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
@@ -25,13 +25,12 @@ def demo(
     """
     from edge_pigment.demo import run_demo
 
-    def tell(step: str) -> None:
+    def tell_step(step: str) -> None:
         if not (quiet or as_json):
-            typer.echo(f"demo: {step}", err=True)
+            tell(f"demo: {step}", err=True)
 
-    outcome = run_demo(output, seed, threads=threads, bundle=bundle, progress=tell)
+    outcome = run_demo(output, seed, threads=threads, bundle=bundle, progress=tell_step)
     if as_json:
         print_json(outcome.json)
     else:
-        typer.echo(outcome.table)
-        typer.echo(f"\nPicture: {outcome.figure}")
+        tell(*outcome.table.splitlines(), "", f"Picture: {outcome.figure}")

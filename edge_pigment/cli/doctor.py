@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edge_pigment.cli.console import path_option, print_json, verb
+from edge_pigment.cli.console import path_option, print_json, tell, verb
 
 
 @verb
@@ -23,6 +23,6 @@ def doctor(
     if as_json:
         print_json({"healthy": healthy(findings), "findings": [f.as_dict() for f in findings]})
     else:
-        typer.echo("\n".join(f.line() for f in findings))
+        tell(*(f.line() for f in findings))
     if not healthy(findings):
         raise typer.Exit(1)

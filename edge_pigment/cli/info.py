@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from edge_pigment.cli.console import path_option, print_json, verb
+from edge_pigment.cli.console import path_option, print_json, tell, verb
 
 
 @verb
@@ -29,6 +29,6 @@ def info(
     if as_json:
         print_json({"bundle": opened.folder, "sha256": opened.hash, **opened.manifest.model_dump(mode="json")})
     else:
-        typer.echo(opened.summary())
+        tell(*opened.summary().splitlines())
         if public_key:
-            typer.echo(f"\nSigned by {public_key}")
+            tell("", f"Signed by {public_key}")

@@ -4,22 +4,28 @@ import time
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from edge_pigment import errors as texts
-from edge_pigment.cli.console import Progress, path_option, print_json, say, verb
-from edge_pigment.cli.job import Job
-from edge_pigment.cli.plan import tell
+from edge_pigment.cli.console import Progress, path_option, print_json, say, tell, verb
+from edge_pigment.cli.faults import as_refusals
+from edge_pigment.cli.job import Job, Refusals
+from edge_pigment.cli.plan import tell_plan
+from edge_pigment.cli.preflight import check_job, check_scan
 from edge_pigment.errors import EdgePigmentError, InputError
 
 if TYPE_CHECKING:
     from edge_pigment.acquisition import Acquisition
     from edge_pigment.outputs.bids import ScanName
+    from edge_pigment.pipeline import Result
+    from edge_pigment.reading.bids import Skipped
 
 _MAY_REFUSE = ("open", "mask", "noise")
 """Steps before whose end bad input is still told, in one line; the protocol's limits are told after them."""
+MOST_THREADS = 1024
+"""More than any machine has cores for."""
 _READ_SHARE, _WRITE_SHARE = 0.05, 0.1
 """Rough shares of the time, for progress bars only."""
 
@@ -77,14 +83,16 @@ def run(
 
     Makes OUTPUT/sub-<label>/dwi/ with maps (NIfTI, JSON), provenance and a picture of the maps, as a
     BIDS-derivative dataset; either all of it or nothing. With a BIDS dataset, each participant is added as a
-    whole.
+    whole, and a scan that cannot be run does not hold up the others.
+
+    Exit codes: 0 all was run, 2 bad input, 3 the device, 4 some scans of the dataset failed, 1 anything else.
     """
-    from edge_pigment.outputs.staging import check_target
     from edge_pigment.pipeline import RunOptions
 
-    scans = _scans(scan, participant_label, {"--bval": bval, "--bvec": bvec, "--mask": mask})
-    if threads is not None and threads < 1:
-        raise InputError(texts.OPTION_OUT_OF_RANGE.format(option="--threads", expected="1 or more", value=threads))
+    scans, skipped = _scans(scan, participant_label, {"--bval": bval, "--bvec": bvec, "--mask": mask})
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        expected = f"between 1 and {MOST_THREADS}"
+        raise InputError(texts.OPTION_OUT_OF_RANGE.format(option="--threads", expected=expected, value=threads))
     options = RunOptions(
         mask=mask,
         sigma=sigma,
@@ -96,11 +104,12 @@ def run(
         network=network,
         build_engine=build_engine,
     )
-    job = Job(scans, output, scan.is_dir(), options, bval, bvec, as_json, quiet)
-    participants = list(dict.fromkeys(name.participant for _, name in scans))
-    check_target(output, overwrite, participants if job.is_dataset else None)
+    job = Job(scans, output, scan.is_dir(), options, bval, bvec, as_json, quiet, skipped, overwrite)
+    notes = check_job(job)
+    for note in notes:
+        job.warn_once(note)
     if dry_run:
-        tell(job)
+        tell_plan(job, notes)
     elif job.is_dataset:
         _run_dataset(job)
     else:
@@ -111,72 +120,106 @@ def run(
 
 def _scans(
     scan: Path, labels: Sequence[str] | None, of_one_scan: dict[str, Path | None]
-) -> tuple[tuple[Path, "ScanName"], ...]:
-    """The scans to run and what to call their results.
+) -> tuple[tuple[tuple[Path, "ScanName"], ...], tuple["Skipped", ...]]:
+    """The scans to run and what to call their results; images of a dataset that are no scans by their names.
 
     Raises:
         InputError: an option does not go with what was given, or results would have the same names.
     """
-    from edge_pigment.acquisition import find_bids
     from edge_pigment.outputs.bids import ScanName
+    from edge_pigment.reading.bids import discover
 
     if not scan.is_dir():
         if labels:
             raise InputError(texts.OPTION_NEEDS_FOLDER.format(option="--participant-label", path=scan))
-        return ((scan, ScanName.of(scan)),)
+        return ((scan, ScanName.of(scan)),), ()
     for option, value in of_one_scan.items():
         if value is not None:
             raise InputError(texts.OPTION_NEEDS_FILE.format(option=option, path=scan))
-    found = tuple((path, ScanName.of(path)) for path in find_bids(scan, labels or None))
+    discovered = discover(scan, labels or None)
+    found = tuple((path, ScanName.of(path)) for path in discovered.scans)
     first: dict[str, Path] = {}
     for path, name in found:
         other = first.setdefault(name.prefix, path)
         if other != path:
             raise InputError(texts.NAMES_COLLIDE.format(first=other, second=path))
-    return found
+    return found, tuple(discovered.skipped)
 
 
 def _run_dataset(job: Job) -> None:
-    """Run each participant on its own: one that fails is told and leaves nothing, the others go on.
+    """Run each participant on its own, and of each the scans that can be run.
 
     Raises:
-        typer.Exit: with the code of the first error.
+        typer.Exit: with SOME_FAILED where some scans failed, with the code of the first error where all did.
+        InputError: no image is a diffusion scan.
     """
     done: list[dict[str, Any]] = []
-    failed: list[dict[str, Any]] = []
+    refused = Refusals()
+    for image in job.skipped:
+        refused.skip(image.path, image.why)
     for participant, group in groupby(job.scans, key=lambda scan: scan[1].participant):
         try:
-            done += _run_group(job, tuple(group))
-        except EdgePigmentError as error:
-            say("error", f"{participant}: {error}")
-            failed.append({"participant": participant, "error": str(error), "exit_code": error.exit_code})
+            done += _run_group(job, tuple(group), refused)
+        except EdgePigmentError as error:  # of writing: nothing of the participant is there
+            refused.fail(participant, None, error)
     if job.as_json:
-        print_json({"output": job.output, "scans": done, "failed": failed})
-    if failed:
-        raise typer.Exit(failed[0]["exit_code"])
+        print_json({"output": job.output, "scans": done, "failed": refused.failed, "skipped": refused.skipped})
+    if code := refused.exit_code(len(done)):
+        raise typer.Exit(code)
 
 
-def _run_group(job: Job, scans: Sequence[tuple[Path, "ScanName"]]) -> list[dict[str, Any]]:
-    """Run scans whose results appear together; return what was done, for --json."""
+def _run_group(
+    job: Job, scans: Sequence[tuple[Path, "ScanName"]], refused: Refusals | None = None
+) -> list[dict[str, Any]]:
+    """Run scans whose results appear together; return what was done, for --json.
+
+    Args:
+        job: what to do.
+        scans: of one participant, or one scan.
+        refused: takes what cannot be run, and the others are run; None: the first error ends it.
+    """
+    from edge_pigment.outputs.lock import no_locks
     from edge_pigment.outputs.staging import Staging
     from edge_pigment.outputs.write import write_dataset_files
 
     summaries: list[dict[str, Any]] = []
-    with Staging(job.output, merge=job.is_dataset) as stage:
+    participants = list(dict.fromkeys(name.participant for _, name in scans))
+    with as_refusals(), Staging(job.output, job.is_dataset, job.overwrite, participants) as stage:
+        if not stage.locks:
+            job.warn_once(no_locks(job.output))
         for path, name in scans:
-            summaries.append(_run_scan(job, path, name, stage.path))
-        write_dataset_files(stage.path, scans[0][1], job.output)
-        stage.publish()
+            try:
+                computed = _compute(job, path)
+            except Exception as error:  # whatever it is, the other scans go on
+                if refused is None or isinstance(error, BrokenPipeError):
+                    raise
+                refused.fail(name.participant, path, error)
+                continue
+            if not summaries:
+                write_dataset_files(stage.path, name, job.output)
+            summaries.append(_write(job, path, name, computed, stage.path))
+        if summaries:
+            stage.publish()
     if not (job.quiet or job.as_json):
         for summary in summaries:
-            typer.echo(_in_words(summary))
+            tell(*_in_words(summary))
     return summaries
 
 
-def _run_scan(job: Job, path: Path, name: "ScanName", dataset: Path) -> dict[str, Any]:
-    from edge_pigment.outputs.write import write_scan
+class _Computed(NamedTuple):
+    """A scan's result, not written yet; told: warnings that were said before; progress: to go on telling."""
+
+    result: "Result"
+    seconds: dict[str, float]
+    told: tuple[str, ...]
+    progress: Progress
+
+
+def _compute(job: Job, path: Path) -> _Computed:
     from edge_pigment.pipeline import run as run_pipeline
 
+    for note in check_scan(job, path)[0]:
+        say("warning", f"{path.name}: {note}")
     progress = Progress(job.quiet, job.as_json, path.name)
     told: list[tuple[str, ...]] = []
 
@@ -191,12 +234,23 @@ def _run_scan(job: Job, path: Path, name: "ScanName", dataset: Path) -> dict[str
         acquisition = job.read(path)
         seconds = {"read": round(time.perf_counter() - start, 4)}
         result = run_pipeline(acquisition, job.options, part)
-        progress("write", 1 - _WRITE_SHARE)
-        written = write_scan(result, name, dataset, job.options.threads, seconds)
-    finally:
+    except BaseException:
         progress.close()
+        raise
+    return _Computed(result, seconds, tuple(limit for limits in told for limit in limits), progress)
+
+
+def _write(job: Job, path: Path, name: "ScanName", computed: _Computed, dataset: Path) -> dict[str, Any]:
+    from edge_pigment.outputs.write import write_scan
+
+    result = computed.result
+    try:
+        computed.progress("write", 1 - _WRITE_SHARE)
+        written = write_scan(result, name, dataset, job.options.threads, computed.seconds)
+    finally:
+        computed.progress.close()
     for warning in result.warnings:
-        if not any(warning in limits for limits in told):
+        if warning not in computed.told:
             say("warning", f"{path.name}: {warning}")
     noise = written.provenance.get("Noise", {})
     return {
@@ -226,10 +280,10 @@ def _tell_limits(job: Job, path: Path, acquisition: "Acquisition", progress: Pro
     return limits
 
 
-def _in_words(summary: dict[str, Any]) -> str:
+def _in_words(summary: dict[str, Any]) -> list[str]:
     outputs = summary["outputs"]
     lines = [f"{summary['scan'].name}: {len(outputs) - 4} maps in {outputs['mask'].parent}"]
     if summary["sigma"] is not None and summary["snr"] is not None:
         lines[0] += f" (noise sigma {summary['sigma']:.3g}, SNR of b=0 {summary['snr']:.1f})"
     lines.append(f"To judge them: {outputs['report']}")
-    return "\n".join(lines)
+    return lines

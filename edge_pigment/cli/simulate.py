@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_pigment import errors as texts
-from edge_pigment.cli.console import path_option, verb
+from edge_pigment.cli.console import path_option, say, tell, verb
 from edge_pigment.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def simulate(
         path_option(help="Tensor image to scan instead of the head, as edge-pigment or dtifit writes it."),
     ] = None,
     s0: Annotated[Path | None, path_option("--s0", help="b=0 image without noise that belongs to --tensor.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the head and of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the head and of everything random.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older simulation.")] = False,
 ) -> None:
     """Simulate a scan of a digital head whose truth is known.
@@ -47,25 +47,30 @@ def simulate(
     Makes OUTPUT/sub-phantom/dwi with the scan and OUTPUT/derivatives/truth with the maps that a perfect scan
     of the same voxels would give. --profile comes first, then the options, then --settings.
     """
-    from edge_pigment.outputs.staging import Staging, check_target
+    from edge_pigment.outputs.lock import no_locks
+    from edge_pigment.outputs.staging import Staging, refuse_if_in_use
+    from edge_pigment.outputs.target import check_target, place_of
 
     chosen = _start(profile)
     given = {"voxel": voxel, "b0": b0}
     chosen["protocol"] |= {name: value for name, value in given.items() if value is not None}
     if b is not None or directions is not None:
-        chosen["protocol"]["shells"] = [{"b": b or 1000.0, "directions": directions or 6}]
+        shell = {"b": 1000.0 if b is None else b, "directions": 6 if directions is None else directions}
+        chosen["protocol"]["shells"] = [shell]
     if snr is not None:
         chosen["noise"]["snr"] = snr
     if settings is not None:
         for section, values in _read(settings).items():
             chosen[section] |= values
-    check_target(output, overwrite)
+    check_target(output, overwrite, inputs=[path for path in (settings, tensor, s0) if path is not None])
+    refuse_if_in_use(place_of(output), None, output)
     scan = _simulate(chosen, tensor, s0, seed)
-    with Staging(output) as stage:
+    with Staging(output, overwrite=overwrite) as stage:
+        if not stage.locks:
+            say("warning", no_locks(output))
         _write(scan, stage.path)
         stage.publish()
-    typer.echo(f"Scan:  {output / SCAN}.nii.gz\nTruth: {output / TRUTH}\n")
-    typer.echo(f"Try:   edge-pigment run {output} -o maps")
+    tell(f"Scan:  {output / SCAN}.nii.gz", f"Truth: {output / TRUTH}", "", f"Try:   edge-pigment run {output} -o maps")
 
 
 def _start(profile: str | None) -> dict[str, dict[str, Any]]:

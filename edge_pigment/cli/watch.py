@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_pigment import errors as texts
-from edge_pigment.cli.console import path_option, print_json, say, verb
+from edge_pigment.cli.console import path_option, print_json, say, tell, verb
+from edge_pigment.cli.faults import as_refusals
 from edge_pigment.errors import InputError
+
+LONGEST_INTERVAL = 86400.0
+"""Seconds between looks at a folder: a day."""
 
 if TYPE_CHECKING:
     from edge_pigment.watch.watcher import Update
+
+LONGEST_INTERVAL = 3600.0
+"""Seconds between looks; who looks less often than once an hour watches nothing."""
+LARGEST_PORT = 65535
 
 
 @verb
@@ -33,7 +41,7 @@ def watch(
     mask: Annotated[Path | None, path_option(help="Brain mask; default: found from the scan.")] = None,
     sigma: Annotated[float | None, typer.Option(help="Noise sd; default: estimated.")] = None,
     bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads; default: all.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per update on stdout.")] = False,
 ) -> None:
     """Watch a scan arrive and say when it can stop.
@@ -48,16 +56,23 @@ def watch(
     if not 0 < target_fa_sd < 1:
         text = texts.OPTION_OUT_OF_RANGE.format(option="--target-fa-sd", expected="between 0 and 1", value=target_fa_sd)
         raise InputError(text)
+    if not 0 <= interval <= LONGEST_INTERVAL:
+        expected = f"between 0 and {LONGEST_INTERVAL:g}"
+        raise InputError(texts.OPTION_OUT_OF_RANGE.format(option="--interval", expected=expected, value=interval))
+    if not -1 <= port <= LARGEST_PORT:
+        expected = f"between -1 and {LARGEST_PORT}"
+        raise InputError(texts.OPTION_OUT_OF_RANGE.format(option="--port", expected=expected, value=port))
     watcher = Watcher(folder, target_fa_sd, RunOptions(mask=mask, sigma=sigma, bundle=bundle, threads=threads))
     server = None
     if port >= 0 and not once:
         server = serve(lambda: [update.as_dict() for update in watcher.history], target_fa_sd, port)
-        typer.echo(f"Page: http://{ADDRESS}:{server.server_address[1]}/", err=True)
+        tell(f"Page: http://{ADDRESS}:{server.server_address[1]}/", err=True)
     told = ""
     try:
         while True:
             try:
-                update = watcher.look()
+                with as_refusals():  # a share may come back, and memory be freed
+                    update = watcher.look()
             except InputError as error:
                 if once:
                     raise
@@ -67,18 +82,18 @@ def watch(
                 told, update = str(error), None
             if update is not None:
                 told = ""
-                print_json(update.as_dict(), indent=None) if as_json else typer.echo(_in_words(update))
+                print_json(update.as_dict(), indent=None) if as_json else tell(*_in_words(update))
             if once:
                 return
             time.sleep(max(interval, 0.05))
     except KeyboardInterrupt:
-        typer.echo("Stopped watching.", err=True)
+        tell("Stopped watching.", err=True)
     finally:
         if server is not None:
             server.shutdown()
 
 
-def _in_words(update: "Update") -> str:
+def _in_words(update: "Update") -> list[str]:
     head = f"{update.volumes} volumes ({update.b0s} b=0)"
     if update.precision is None or update.forecast is None:
         lines = [f"{head}: {update.note}"]
@@ -91,5 +106,6 @@ def _in_words(update: "Update") -> str:
         ]
     lines += [f"  warning: {warning}" for warning in update.warnings]
     lines += [f"  sent twice, counted once: {repeat}" for repeat in update.repeats]
+    lines += [f"  {texts.WATCH_NO_TABLES.format(name=name)}" for name in update.passed_over]
     lines += [f"  waiting for {item}" for item in update.waiting]
-    return "\n".join(lines)
+    return lines

@@ -12,7 +12,8 @@ from edge_pigment.acquisition import read_acquisition
 from edge_pigment.demo import compare, figure
 from edge_pigment.outputs.bids import ScanName
 from edge_pigment.outputs.nifti import write_nifti
-from edge_pigment.outputs.staging import Staging, check_target
+from edge_pigment.outputs.staging import Staging, refuse_if_in_use
+from edge_pigment.outputs.target import check_target, place_of
 from edge_pigment.outputs.write import write_dataset_files, write_json
 from edge_pigment.outputs.write import write_scan as write_maps
 from edge_pigment.phantom import Phantom, label, make_phantom
@@ -55,6 +56,7 @@ def run_demo(
         BundleError: the bundle is damaged or not for this version.
     """
     check_target(output, overwrite=True)
+    refuse_if_in_use(place_of(output), None, output)
     seconds: dict[str, float] = {}
     clock = _Clock(seconds, progress or (lambda step: None))
     with Staging(output) as stage:

@@ -9,6 +9,7 @@ Tensors and V1 are in image axes inside and are written in the frame of .bvec fi
 tensor's elements, row by row (as FSL's dtifit writes them), while inside the diagonal comes first.
 """
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edge_pigment.reading.image import stem as image_stem
 
 BIDS_VERSION = "1.10.0"
 DIFFUSIVITY = "mm^2/s"
@@ -124,6 +127,10 @@ MODEL = {
 }
 BIDSIGNORE = "*_dwimap.*\n*_provenance.json\n*_sheet.png\n*_report.html\n"
 """What validators of the published standard do not know."""
+_MARK = 8
+"""Letters of a hash that tell names apart which were cut."""
+_LONGEST_PREFIX = 255 - max(len(f"_{stem}.nii.gz") for stem in (*(entry.suffix() for entry in MAPS.values()), MASK))
+"""Letters: file systems take names of 255 bytes."""
 _BIDS_NAME = re.compile(r"(?P<entities>sub-[A-Za-z0-9]+(?:_[a-z]+-[A-Za-z0-9+]+)*)_dwi$")
 
 
@@ -136,12 +143,14 @@ class ScanName:
         folder: below the dataset, such as sub-01/ses-2/dwi.
         source: the scan relative to its dataset, as BIDS URIs want it; None if it was never a file.
         source_root: folder of that dataset.
+        shortened: the scan's own name was too long for the files of a result.
     """
 
     prefix: str
     folder: Path
     source: str | None = None
     source_root: Path | None = None
+    shortened: bool = False
 
     @property
     def participant(self) -> str:
@@ -154,22 +163,48 @@ class ScanName:
         if image is None:
             return cls("sub-scan", Path("sub-scan", "dwi"))
         image = Path(os.path.abspath(image))
-        stem = re.sub(r"\.nii(\.gz)?$", "", image.name)
+        stem = image_stem(image)
         match = _BIDS_NAME.match(stem)
         if not match:
             label = re.sub(r"[^A-Za-z0-9]", "", re.sub(r"_dwi$", "", stem, flags=re.IGNORECASE)) or "scan"
-            return cls(f"sub-{label}", Path(f"sub-{label}", "dwi"), image.name, image.parent)
+            prefix = _fitted(f"sub-{label}")
+            return cls(prefix, Path(prefix, "dwi"), image.name, image.parent, prefix != f"sub-{label}")
         # desc tells versions of the scan apart; of the maps it tells expectation and sd apart
         entities = [e for e in match["entities"].split("_") if not e.startswith("desc-")]
         folder = Path(*[e for e in entities if e.startswith(("sub-", "ses-"))], "dwi")
         root = image.parents[len(folder.parts)]
         if root / folder != image.parent:
             root = image.parent
-        return cls("_".join(entities), folder, image.relative_to(root).as_posix(), root)
+        prefix = _fitted("_".join(entities))
+        shortened = prefix != "_".join(entities)
+        if shortened:
+            folder = Path(*[e for e in prefix.split("_") if e.startswith(("sub-", "ses-"))], "dwi")
+        return cls(prefix, folder, image.relative_to(root).as_posix(), root, shortened)
 
     def path(self, suffix: str) -> Path:
         """A file of the result, relative to the dataset."""
         return self.folder / f"{self.prefix}_{suffix}"
+
+
+def _fitted(prefix: str) -> str:
+    """The entities with values short enough for the longest name of a result.
+
+    A value that is cut ends in a mark of the whole prefix, so that scans whose names differ only behind the cut keep
+    names that differ, and the same scan has the same name in every run.
+    """
+    mark = hashlib.sha256(prefix.encode()).hexdigest()[:_MARK]
+    entities = prefix.split("_")
+    while (over := len("_".join(entities)) - _LONGEST_PREFIX) > 0:
+        longest = max(range(len(entities)), key=lambda n: len(entities[n]))
+        key, _, value = entities[longest].partition("-")
+        kept = len(value) - over - _MARK if len(value) - over > 2 * _MARK else _MARK
+        shorter = f"{key}-{value[:kept]}{mark}"
+        if len(shorter) >= len(entities[longest]):
+            entities = entities[:1]  # a name of many short entities: the participant and the mark
+            entities[0] = f"{entities[0][: _LONGEST_PREFIX - _MARK]}{mark}"
+            break
+        entities[longest] = shorter
+    return "_".join(entities)
 
 
 def planned_files(name: ScanName) -> list[Path]:

@@ -59,12 +59,40 @@ def _header(data: NDArray[Any], affine: NDArray[np.float64], source: Any, descri
     sform, qform = _codes(source)
     header.set_sform(affine, sform)
     if qform:
-        # the scan's own qform, which may differ from its sform, stays what it was
-        header.set_qform(affine if source is None else source.get_qform(), qform, strip_shears=True)
+        _set_qform(header, _qform_of(source, affine), qform)
     header.set_slope_inter(1.0, 0.0)
     header["descrip"] = description.encode("ascii", "replace")[:79]
     header["vox_offset"] = 352
     return header
+
+
+def _qform_of(source: Any, affine: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The scan's own qform, which may differ from its sform and stays what it was; its affine where it has none.
+
+    Headers exist whose quaternion is none (rounded by another program, or never filled in).
+    """
+    if source is None:
+        return affine
+    try:
+        own = np.asarray(source.get_qform(), np.float64)
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+        return affine
+    usable = np.isfinite(own).all() and np.linalg.det(own[:3, :3]) != 0
+    return own if usable else affine
+
+
+def _set_qform(header: Any, qform: NDArray[np.float64], code: int) -> None:
+    """Say the same in the qform, as far as a rotation can; where it cannot, the sform alone says it."""
+    before = header.copy()
+    try:
+        header.set_qform(qform, code, strip_shears=True)
+        if np.isfinite(header.get_qform()).all():
+            return
+    except (ValueError, ArithmeticError, np.linalg.LinAlgError):
+        pass
+    for name in ("pixdim", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"):
+        header[name] = before[name]
+    header["qform_code"] = 0
 
 
 def _codes(source: Any) -> tuple[int, int]:

@@ -29,7 +29,8 @@ from edge_pigment.outputs.bids import (
 from edge_pigment.outputs.nifti import write_nifti
 from edge_pigment.outputs.report import draw_report
 from edge_pigment.outputs.sheet import draw_sheet
-from edge_pigment.outputs.staging import DESCRIPTION, GENERATOR
+from edge_pigment.outputs.target import DESCRIPTION, GENERATOR
+from edge_pigment.visible import all_visible, recovered, safe_json, visible
 
 if TYPE_CHECKING:
     from edge_pigment.pipeline import Result
@@ -88,20 +89,20 @@ def write_scan(
         about = {"Type": "Brain", "Description": "Voxels with results: the brain."}
         image("mask", MASK, np.asarray(result.mask, np.uint8), about)
 
-    title = Path(name.source).name if name.source else name.prefix
+    title = visible(Path(name.source).name if name.source else name.prefix)
     took = {**(seconds or {}), **result.provenance.get("Seconds", {})}
-    told = {**result.provenance, "Seconds": took}
-
+    told = all_visible({**result.provenance, "Seconds": took})
+    warnings = all_visible(result.warnings)
     shown = _shown(result)
 
     def report() -> None:
         written["report"] = name.path(REPORT)
-        page = draw_report(shown, result.mask, result.affine, title, told, result.warnings)
+        page = draw_report(shown, result.mask, result.affine, title, told, warnings)
         (dataset / written["report"]).write_text(page, "utf-8")
 
     def sheet() -> None:
         written["sheet"] = name.path(SHEET)
-        picture = draw_sheet(shown, result.mask, result.affine, title, result.provenance, result.warnings)
+        picture = draw_sheet(shown, result.mask, result.affine, title, all_visible(result.provenance), warnings)
         picture.save(dataset / written["sheet"], compress_level=_PNG_LEVEL)
 
     largest_first = sorted(result.maps, key=lambda key: -result.maps[key].size)
@@ -136,7 +137,8 @@ def write_dataset_files(dataset: Path, name: ScanName, target: Path) -> None:
         "GeneratedBy": [{"Name": GENERATOR, "Version": __version__}],
     }
     if name.source_root is not None:
-        link = os.path.relpath(name.source_root, os.path.abspath(target))
+        # both by their real paths: a system follows .. from the folder that a link leads to
+        link = os.path.relpath(os.path.realpath(name.source_root), os.path.realpath(target))
         description["DatasetLinks"] = {"raw": Path(link).as_posix()}
     write_json(dataset / DESCRIPTION, description)
     (dataset / ".bidsignore").write_text(BIDSIGNORE, "utf-8")
@@ -144,22 +146,23 @@ def write_dataset_files(dataset: Path, name: ScanName, target: Path) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file for people to read."""
-    path.write_text(json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+    packed = json.dumps(plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(safe_json(packed) + "\n", "utf-8")
 
 
 def plain(value: Any) -> Any:
     """The same as JSON has it: lists for arrays, strings for paths, null for numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {recovered(str(k)): plain(v) for k, v in value.items()}
     if isinstance(value, np.generic | np.ndarray):
         return plain(value.tolist())
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if value is None or isinstance(value, str | int | float):
+    if value is None or isinstance(value, int | float):
         return value
-    return str(value)
+    return recovered(str(value))
 
 
 def _all_at_once(jobs: list[Callable[[], None]], threads: int | None) -> None:

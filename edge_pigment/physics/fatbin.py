@@ -56,7 +56,7 @@ def source_hash() -> str:
 
 def record() -> dict[str, Any]:
     """What the shipped fatbins were made from: hash of the sources, nvcc, architectures, hashes of the files."""
-    content: dict[str, Any] = json.loads(RECORD.read_text())
+    content: dict[str, Any] = json.loads(RECORD.read_text("utf-8"))
     return content
 
 

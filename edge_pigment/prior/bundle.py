@@ -173,7 +173,7 @@ def load_bundle(folder: Path | None = None, public_key: Path | None = None) -> B
         raise BundleError(texts.BUNDLE_HASH.format(path=folder, files=_differing(stated, actual)))
     if public_key is not None:
         signature.check(folder, actual, public_key)
-    raw = json.loads((folder / MANIFEST).read_text())
+    raw = json.loads((folder / MANIFEST).read_text("utf-8"))
     if raw.get("schema_version", 0) > SCHEMA:
         raise BundleError(texts.BUNDLE_SCHEMA.format(path=folder, found=raw["schema_version"], known=SCHEMA))
     try:

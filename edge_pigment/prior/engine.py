@@ -169,7 +169,7 @@ def find(key: EngineKey, folder: Path | None = None) -> bytes:
         made = max(others, key=lambda other: sum(other[k] == asdict(key)[k] for k in other))
         raise DeviceError(texts.ENGINE_STALE.format(made=words(made), here=words(key), command=mend))
     try:
-        record = json.loads((entry / KEY).read_text())
+        record = json.loads((entry / KEY).read_text("utf-8"))
         plan = (entry / ENGINE).read_bytes()
         whole = record["sha256"] == hashlib.sha256(plan).hexdigest() and _same(record["key"], key)
     except (OSError, ValueError, LookupError, TypeError):
@@ -186,7 +186,7 @@ def entries(folder: Path | None = None) -> list[dict[str, Any]]:
         if path.parent.name.startswith("."):
             continue  # an unfinished one
         try:
-            record = json.loads(path.read_text())
+            record = json.loads(path.read_text("utf-8"))
             words(record["key"])
         except (OSError, ValueError, LookupError, TypeError):
             continue

@@ -12,6 +12,7 @@ from edge_pigment import __version__
 from edge_pigment import errors as texts
 from edge_pigment.errors import InputError
 from edge_pigment.gradients import fsl_signs
+from edge_pigment.reading.image import open_image
 from edge_pigment.simulate.scan import SimulatedScan
 from edge_pigment.simulate.subject import Subject
 
@@ -51,14 +52,13 @@ def read_subject(tensor: Path, S0: Path | None = None) -> Subject:
 
 
 def _load(path: Path) -> tuple[Image, NDArray[np.float64]]:
-    if not path.is_file():
-        raise InputError(texts.IMAGE_MISSING.format(path=path))
-    try:
-        image: Any = nib.load(path)
-        return np.asarray(image.dataobj, np.float32), np.asarray(image.affine, float)
-    except Exception as error:  # nibabel, gzip and zlib each have their own
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(texts.IMAGE_NOT_NIFTI.format(path=path, why=why)) from error
+    """(X, Y, Z) or (X, Y, Z, N) values, and the affine (4, 4)."""
+    image = open_image(path)
+    if image.dtype.kind not in "iuf":
+        raise InputError(texts.IMAGE_NOT_NIFTI.format(path=path, why=f"it holds {image.dtype} values"))
+    volumes = [np.asfortranarray(volume, np.float32) for volume in image.volumes()]
+    values = volumes[0] if image.count == 1 else np.stack(volumes, -1)
+    return values, image.orientation.affine
 
 
 def write_scan(scan: SimulatedScan, stem: Path, integers: bool = True) -> Path:

@@ -11,20 +11,22 @@ from edge_pigment.simulate.directions import SCHEMES, orthogonal
 Float = NDArray[np.float64]
 Positive3 = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 Share = Annotated[float, Field(ge=0, le=1)]
+Edge = Annotated[float, Field(ge=0.1, le=1000)]
+"""mm of a voxel: finer ones of a head fill no memory that there is, larger ones hold it whole."""
 
 SCHEME_NAMES = (*SCHEMES, "trace")
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Shell(_Settings):
     """Directions at one b-value."""
 
-    b: Annotated[float, Field(gt=0)]
-    """s/mm²."""
-    directions: PositiveInt = 6
+    b: Annotated[float, Field(gt=0, le=1e6)]
+    """s/mm²; beyond the limit nothing is left of any signal."""
+    directions: Annotated[int, Field(gt=0, le=2000)] = 6
     scheme: str = "electrostatic"
     """One of SCHEME_NAMES; 'trace' gives one image, the geometric mean of three orthogonal directions."""
 
@@ -53,9 +55,9 @@ class Readout(_Settings):
 class Protocol(_Settings):
     """What the operator sets; voxel in mm, slices along the third image axis."""
 
-    voxel: Positive3 = (2.5, 2.5, 5.0)
+    voxel: tuple[Edge, Edge, Edge] = (2.5, 2.5, 5.0)
     shells: tuple[Shell, ...] = (Shell(b=1000.0),)
-    b0: Annotated[int, Field(ge=0)] = 1
+    b0: Annotated[int, Field(ge=0, le=2000)] = 1
     """Number of b=0 volumes; they come first."""
     readout: Readout = Readout()
     zero_fill: Annotated[int, Field(ge=1, le=4)] = 1
@@ -71,8 +73,8 @@ class Protocol(_Settings):
 class Noise(_Settings):
     """What the receiver adds: complex Gaussian noise in every coil, of which the magnitude is taken."""
 
-    snr: PositiveFloat = 10.0
-    """Median of the noise-free b=0 in the brain over the mean σ there."""
+    snr: Annotated[float, Field(ge=1e-3, allow_inf_nan=True)] = 10.0
+    """Median of the noise-free b=0 in the brain over the mean σ there; inf: no noise."""
     coils: PositiveInt = 1
     """Receivers combined by the root of the sum of squares: 1 gives Rician, more non-central χ noise."""
     variation: Share = 0.0

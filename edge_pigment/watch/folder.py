@@ -7,37 +7,42 @@ A volume with the same voxels as another was sent twice and counts once.
 
 import hashlib
 import re
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment import errors as texts
-from edge_pigment.acquisition import IMAGE_SUFFIXES, Acquisition, stem
-from edge_pigment.errors import InputError
-from edge_pigment.gradients import GradientTable, fsl_signs
+from edge_pigment.acquisition import Acquisition, has_signal, real_image
+from edge_pigment.errors import IncompleteError, InputError
+from edge_pigment.gradients import B0_THRESHOLD, GradientTable, fsl_signs
+from edge_pigment.reading.image import Image, beside, is_image
+from edge_pigment.reading.orientation import furthest_apart, voxel_sizes
+from edge_pigment.reading.tables import read_growing
 
 Float = NDArray[np.float64]
 Volume = NDArray[np.float32]
-_GZIP = 31
-"""zlib's code for a stream with a gzip header."""
+
+SAME_PLACE = 0.01
+"""Voxels by which headers of one scan may differ unsaid: converters round."""
+FOLLOWED = 30.0
+"""mm at a corner of the image that a scanner may follow a head by (PACE): a nod of 10 degrees, as coils allow."""
 
 
 @dataclass(frozen=True, eq=False)
 class Arrivals:
     """The scan so far; None where no volume has arrived yet.
 
-    waiting: files that are not complete, and why; repeats: files or volumes that were sent twice; fingerprint: changes
-    when the volumes do.
+    waiting: files and volumes that are not complete, and why; repeats: files or volumes that were sent twice;
+    passed_over: names of images without any table, which are no part of the scan as far as one can tell; fingerprint:
+    changes when the volumes do.
     """
 
     acquisition: Acquisition | None
     waiting: tuple[str, ...] = ()
     repeats: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
     fingerprint: str = ""
 
     @property
@@ -48,14 +53,17 @@ class Arrivals:
 
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Complete volumes of one file: (X, Y, Z, n), b (n,), directions (n, 3) along the image axes; their digests."""
+    """Complete volumes (X, Y, Z) of one file, their numbers in it, b (n,), directions (n, 3) along the image axes, and
+    digests; missing: values that are not finite; late: volumes whose entries in the tables are no numbers yet."""
 
-    signal: Volume
+    volumes: tuple[Volume, ...]
+    numbers: tuple[int, ...]
     bvals: Float
     bvecs: Float
-    affine: Float
-    header: Any
+    image: Image
     digests: tuple[bytes, ...]
+    missing: tuple[int, ...]
+    late: tuple[str, ...]
 
 
 class Folder:
@@ -70,7 +78,7 @@ class Folder:
             raise InputError(texts.WATCH_FOLDER_MISSING.format(path=path))
         self.path = path
         self._known: dict[Path, tuple[tuple[tuple[int, int], ...], _Piece]] = {}
-        self._told: tuple[list[_Piece], list[str], Arrivals] | None = None
+        self._told: tuple[list[_Piece], list[str], list[str], Arrivals] | None = None
 
     def look(self) -> Arrivals:
         """What has arrived by now.
@@ -79,25 +87,44 @@ class Folder:
             InputError: complete volumes that cannot belong to one scan.
         """
         waiting: list[str] = []
+        strays: list[str] = []
         pieces: list[tuple[Path, _Piece]] = []
-        found = [p for p in self.path.iterdir() if p.name.endswith(IMAGE_SUFFIXES) and not p.name.startswith(".")]
-        for path in sorted(found, key=_natural):
+        for path in self._images():
             try:
-                pieces.append((path, self._piece(path)))
-            except _UnfinishedError as why:
-                waiting.append(f"{path.name}: {why}")
+                if (piece := self._piece(path)) is None:
+                    strays.append(path.name)
+                else:
+                    pieces.append((path, piece))
+            except (_UnfinishedError, IncompleteError) as error:
+                waiting.append(f"{path.name}: {getattr(error, 'why', error)}")
+            except OSError as error:  # it was there a moment ago
+                waiting.append(f"{path.name}: {error.strerror or error}")
         known = [piece for _, piece in pieces]
-        if self._told is None or self._told[:2] != (known, waiting):
-            self._told = known, waiting, _joined(pieces, waiting)
-        return self._told[2]
+        if self._told is None or self._told[:3] != (known, waiting, strays):
+            self._told = known, waiting, strays, _joined(pieces, waiting, strays)
+        return self._told[3]
 
-    def _piece(self, path: Path) -> _Piece:
-        """The file's complete volumes; read again only if it or its tables have changed."""
-        tables = [path.with_name(f"{stem(path)}.{kind}") for kind in ("bval", "bvec")]
-        for table in tables:
-            if not table.is_file():
-                raise _UnfinishedError(f"no {table.name} yet")
-        state = tuple((s.st_size, s.st_mtime_ns) for s in (p.stat() for p in (path, *tables)))
+    def _images(self) -> list[Path]:
+        """Image files in their order; of a pair, the header."""
+        try:
+            found = [p for p in self.path.iterdir() if is_image(p) and not p.name.startswith(".") and p.is_file()]
+        except OSError as error:
+            raise InputError(texts.WATCH_FOLDER_MISSING.format(path=self.path)) from error
+        images = [p for p in found if not p.name.lower().endswith((".img", ".img.gz"))]
+        return sorted(images, key=_natural)
+
+    def _piece(self, path: Path) -> _Piece | None:
+        """The file's complete volumes, read again only if it or its tables have changed; None where it has no table."""
+        tables = [beside(path, f".{kind}") for kind in ("bval", "bvec")]
+        missing = [table.name for table in tables if not table.is_file()]
+        if len(missing) == len(tables):
+            return None
+        if missing:
+            raise _UnfinishedError(f"no {missing[0]} yet")
+        voxels = beside(path, ".img", ".img.gz") if path.name.lower().endswith((".hdr", ".hdr.gz")) else path
+        if not voxels.is_file():
+            raise _UnfinishedError(f"no {voxels.name} yet")
+        state = tuple((s.st_size, s.st_mtime_ns) for s in (p.stat() for p in (path, voxels, *tables)))
         if path in self._known and self._known[path][0] == state:
             return self._known[path][1]
         piece = _read(path, *tables)
@@ -109,112 +136,152 @@ class _UnfinishedError(Exception):
     """A file that is still being written, as far as one can tell."""
 
 
+class _OtherGridError(Exception):
+    """Volumes that do not lie on one grid."""
+
+
 def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _read(path: Path, bval: Path, bvec: Path) -> _Piece:
-    header, voxels, affine = _volumes(path)
-    bvals = _numbers(bval).ravel()
-    rows = np.atleast_2d(_numbers(bvec))
+    nifti = real_image(path)
+    bvals, rows = _tables(bval, bvec)
+    volumes: list[Volume] = []
+    kept: list[int] = []
+    for n, volume in enumerate(nifti.volumes(growing=True)):
+        with np.errstate(all="ignore"):
+            signal = np.asfortranarray(volume, np.float32)
+        # a scanner may make room for all volumes beforehand: an empty one has not arrived
+        if n < min(len(bvals), len(rows)) and has_signal(signal):
+            volumes.append(signal)
+            kept.append(n)
+    if not kept:
+        raise _UnfinishedError("no complete volume yet")
+    bvals, bvecs = bvals[kept], rows[kept]
+    weighted = bvals > B0_THRESHOLD
+    # the direction of a b=0 volume means nothing, whatever the file says
+    bvecs[~weighted] = 0
+    unknown = np.isnan(bvals) | (weighted & ~np.isfinite(bvecs).all(1))
+    late = [kept[n] for n in np.flatnonzero(unknown)]
+    use = np.flatnonzero(~unknown)
+    affine = nifti.orientation.affine
+    return _Piece(
+        volumes=tuple(volumes[n] for n in use),
+        numbers=tuple(kept[n] for n in use),
+        bvals=bvals[use],
+        bvecs=bvecs[use] * fsl_signs(affine),
+        image=nifti,
+        digests=tuple(hashlib.blake2b(volumes[n].tobytes("F"), digest_size=16).digest() for n in use),
+        missing=tuple(volumes[n].size - int(np.isfinite(volumes[n]).sum()) for n in use),
+        late=(f"volume {texts.listed(late)}: no b-value and direction in numbers yet",) if late else (),
+    )
+
+
+def _tables(bval: Path, bvec: Path) -> tuple[Float, Float]:
+    """b-values (n,) and directions (m, 3) of tables that may be half written."""
+    try:
+        bvals, rows = read_growing(bval).ravel(), read_growing(bvec)
+    except InputError as error:
+        raise _UnfinishedError(f"{bval.name} or {bvec.name} is not complete") from error
     if rows.shape == (3, 1) or (rows.shape[0] == 3 and rows.shape[1] == len(bvals)):
         rows = rows.T
     if rows.shape[1] != 3:
         raise _UnfinishedError(f"{bvec.name} is not complete")
-    count = min(voxels.shape[3], len(bvals), len(rows))
-    # a scanner may make room for all volumes beforehand: an empty one has not arrived
-    kept = [n for n in range(count) if _has_signal(voxels[..., n])]
-    if not kept:
-        raise _UnfinishedError("no complete volume yet")
-    if len(kept) < voxels.shape[3]:
-        voxels = np.asfortranarray(voxels[..., kept])
-    digests = tuple(hashlib.blake2b(voxels[..., n].tobytes("F"), digest_size=16).digest() for n in range(len(kept)))
-    return _Piece(voxels, bvals[kept], np.nan_to_num(rows[kept]) * fsl_signs(affine), affine, header, digests)
+    return bvals, rows.copy()
 
 
-def _has_signal(volume: Volume) -> bool:
-    """As `read_acquisition` asks it: at least two finite values."""
-    known = volume[np.isfinite(volume)]
-    return bool(known.size) and bool(known.min() < known.max())
+def _moved(piece: _Piece, first: _Piece) -> float:
+    """mm between the places that the two headers give the outermost voxels.
+
+    Raises:
+        _OtherGridError: the two are volumes of two scans.
+    """
+    if piece.image.grid != first.image.grid:
+        raise _OtherGridError
+    one, other = piece.image.orientation.affine, first.image.orientation.affine
+    away = furthest_apart(one, other, first.image.grid)
+    if away > SAME_PLACE * voxel_sizes(other).min() and (away > FOLLOWED or not _is_turned(one, other)):
+        raise _OtherGridError
+    return away
 
 
-def _numbers(path: Path) -> Float:
-    try:
-        lines = path.read_text("utf-8-sig").replace(",", " ").splitlines()
-        rows = [[float(word) for word in line.split()] for line in lines if line.strip()]
-        shortest = min(len(row) for row in rows)
-        # the last row may be half written
-        return np.array([row[:shortest] for row in rows])
-    except ValueError as error:
-        raise _UnfinishedError(f"{path.name} is not complete") from error
+def _is_turned(one: Float, other: Float) -> bool:
+    """Whether the two affines have the same voxels, turned and shifted at most."""
+    turn = (one[:3, :3] / voxel_sizes(one)) @ np.linalg.inv(other[:3, :3] / voxel_sizes(other))
+    rigid = np.allclose(turn @ turn.T, np.eye(3), atol=SAME_PLACE) and np.linalg.det(turn) > 0
+    return bool(rigid and np.allclose(voxel_sizes(one), voxel_sizes(other), rtol=SAME_PLACE))
 
 
-def _volumes(path: Path) -> tuple[Any, Volume, Float]:
-    """Header, complete volumes (X, Y, Z, n) and affine of a file that may still grow."""
-    raw = _bytes(path)
-    try:
-        header: Any = nib.Nifti1Header(raw[:348])  # type: ignore[no-untyped-call]
-    except Exception as error:  # whatever nibabel makes of half a header
-        raise _UnfinishedError("the header is not complete") from error
-    shape = tuple(int(n) for n in header.get_data_shape())
-    if len(shape) not in (3, 4):
-        raise InputError(texts.IMAGE_NOT_4D.format(path=path, shape=shape))
-    dtype = header.get_data_dtype()
-    start, size = int(header.get_data_offset()), int(np.prod(shape[:3])) * dtype.itemsize
-    count = min((len(raw) - start) // size, shape[3] if len(shape) == 4 else 1)
-    if count < 1:
-        raise _UnfinishedError("no complete volume yet")
-    stored = np.frombuffer(raw, dtype, count * int(np.prod(shape[:3])), start).reshape((*shape[:3], count), order="F")
-    slope, inter = header.get_slope_inter()
-    as_stored = slope is None or (slope, inter or 0.0) == (1.0, 0.0)
-    voxels = np.empty(stored.shape, np.float32, order="F")
-    for n in range(count):
-        voxels[..., n] = stored[..., n] if as_stored else stored[..., n] * np.float64(slope) + (inter or 0.0)
-    return header, voxels, np.asarray(header.get_best_affine(), float)
-
-
-def _bytes(path: Path) -> bytes:
-    """The file's content, decompressed as far as it has been written."""
-    if not path.name.endswith(".gz"):
-        return path.read_bytes()
-    packed, parts = path.read_bytes(), []
-    try:
-        while packed:  # a gzip file may have several members
-            unpack = zlib.decompressobj(_GZIP)
-            parts.append(unpack.decompress(packed))
-            packed = unpack.unused_data
-    except zlib.error:
-        pass  # damaged or cut short; complete volumes are told by their size
-    return b"".join(parts)
-
-
-def _joined(pieces: list[tuple[Path, _Piece]], waiting: list[str]) -> Arrivals:
-    """One scan of all pieces, what was sent twice left out."""
+def _joined(pieces: list[tuple[Path, _Piece]], waiting: list[str], strays: list[str]) -> Arrivals:
+    """One scan of all pieces, what was sent twice or has no direction yet left out."""
     if not pieces:
-        return Arrivals(None, tuple(waiting))
-    first = pieces[0][1]
-    seen: set[bytes] = set()
-    repeats: list[str] = []
-    signal: list[Volume] = []
-    bvals, bvecs = [], []
+        return Arrivals(None, tuple(waiting), passed_over=tuple(strays))
+    warnings = _warnings(pieces)
+    chosen, late, repeats = _chosen(pieces)
+    waiting = waiting + late
+    if not chosen:
+        return Arrivals(None, tuple(waiting), tuple(repeats), tuple(strays))
+    path, first = pieces[0]
+    whole = np.empty((*first.image.grid, len(chosen)), np.float32, order="F")
     fingerprint = hashlib.blake2b(digest_size=16)
-    for path, piece in pieces:
-        if piece.signal.shape[:3] != first.signal.shape[:3] or not np.allclose(piece.affine, first.affine, atol=1e-3):
-            raise InputError(texts.WATCH_GRIDS_DIFFER.format(path=path, other=pieces[0][0].name))
-        for n in range(piece.signal.shape[3]):
-            if piece.digests[n] in seen:
-                repeats.append(f"{path.name} volume {n}")
-                continue
-            seen.add(piece.digests[n])
-            fingerprint.update(piece.digests[n])
-            signal.append(piece.signal[..., n])
-            bvals.append(piece.bvals[n])
-            bvecs.append(piece.bvecs[n])
-    whole = np.empty((*first.signal.shape[:3], len(signal)), np.float32, order="F")
-    for n, volume in enumerate(signal):
-        whole[..., n] = volume
-    table = GradientTable(np.array(bvals), np.array(bvecs))
+    for k, (piece, n) in enumerate(chosen):
+        whole[..., k] = piece.volumes[n]
+        fingerprint.update(piece.digests[n])
+    bvals = np.array([piece.bvals[n] for piece, n in chosen])
+    table = GradientTable(bvals, np.array([piece.bvecs[n] for piece, n in chosen]))
     for numbers in (table.bvals, table.bvecs):
         fingerprint.update(np.ascontiguousarray(numbers).tobytes())
-    acquisition = Acquisition(whole, table, first.affine, pieces[0][0], first.header)
-    return Arrivals(acquisition, tuple(waiting), tuple(repeats), fingerprint.hexdigest())
+    if missing := sum(piece.missing[n] for piece, n in chosen):
+        warnings.append(texts.VOXELS_NOT_FINITE.format(path=path.parent, count=missing))
+    orientation = first.image.orientation
+    acquisition = Acquisition(whole, table, orientation.affine, path, orientation.header, tuple(warnings))
+    return Arrivals(acquisition, tuple(waiting), tuple(repeats), tuple(strays), fingerprint.hexdigest())
+
+
+def _chosen(pieces: list[tuple[Path, _Piece]]) -> tuple[list[tuple[_Piece, int]], list[str], list[str]]:
+    """The scan's volumes in order; what waits for its entry in the tables; what was sent twice."""
+    chosen: list[tuple[_Piece, int]] = []
+    late: list[str] = []
+    repeats: list[str] = []
+    seen: set[bytes] = set()
+    # zeros among directions are no trace images but room for directions that are not known yet
+    directed = any(piece.bvecs.any() for _, piece in pieces)
+    for path, piece in pieces:
+        late += [f"{path.name}: {why}" for why in piece.late]
+        undirected = directed & (piece.bvals > B0_THRESHOLD) & ~piece.bvecs.any(1)
+        if undirected.any():
+            volumes = texts.listed(np.array(piece.numbers)[undirected])
+            late.append(f"{path.name}: volume {volumes}: no direction yet (0 0 0)")
+        for n in np.flatnonzero(~undirected):
+            if piece.digests[n] in seen:
+                repeats.append(f"{path.name} volume {piece.numbers[n]}")
+            else:
+                seen.add(piece.digests[n])
+                chosen.append((piece, int(n)))
+    return chosen, late, repeats
+
+
+def _warnings(pieces: list[tuple[Path, _Piece]]) -> list[str]:
+    """What is doubtful about the headers, each kind once.
+
+    Raises:
+        InputError: the files belong to two scans.
+    """
+    path, first = pieces[0]
+    kinds: dict[str, str] = {}
+    furthest = 0.0
+    for other, piece in pieces:
+        for warning in piece.image.warnings:
+            kinds.setdefault(warning.replace(str(other), ""), warning)
+        try:
+            furthest = max(furthest, _moved(piece, first))
+        except _OtherGridError as error:
+            raise InputError(texts.WATCH_GRIDS_DIFFER.format(path=other, other=path.name)) from error
+    warnings = list(kinds.values())
+    orientation = first.image.orientation
+    if not orientation.stated:
+        warnings.append(texts.ORIENTATION_UNKNOWN.format(path=path))
+    if furthest > SAME_PLACE * voxel_sizes(orientation.affine).min():
+        warnings.append(texts.WATCH_MOVING.format(mm=furthest))
+    return warnings

@@ -61,7 +61,7 @@ def forecast(precision: Precision, target: float) -> Forecast:
     if sd <= target:
         return Forecast(True, 1.0, doubled, True, "The target is reached: the scan can stop.")
     gain = power(share)
-    factor = float((sd / target) ** (1 / gain)) if gain > 0 else float("inf")
+    factor = float(np.float64(sd / target) ** (1 / gain)) if gain > 0 else float("inf")  # too large is inf
     if doubled > (1 - WORTH_IT) * sd:
         advice = f"More averages will not help enough: twice the data would give {doubled:.3f}. The scan can stop."
         return Forecast(False, factor, doubled, True, advice)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ Runner = Callable[..., Result]
 
 @dataclass(frozen=True, eq=False)
 class Update:
-    """What the operator is told after a look that found something new."""
+    """What the operator is told after a look that found something new; passed_over: images that were not told before
+    and are no part of the scan."""
 
     volumes: int
     b0s: int
@@ -27,6 +28,7 @@ class Update:
     note: str = ""
     waiting: tuple[str, ...] = ()
     repeats: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     verdict: str = ""
 
@@ -35,7 +37,8 @@ class Update:
         told = {"volumes": self.volumes, "b0": self.b0s, "seconds": round(self.seconds, 3), "note": self.note}
         precise = {} if self.precision is None else self.precision.as_dict()
         ahead = {} if self.forecast is None else self.forecast._asdict()
-        lists = {"waiting": self.waiting, "repeats": self.repeats, "warnings": self.warnings}
+        lists = {"waiting": self.waiting, "repeats": self.repeats, "passed_over": self.passed_over}
+        lists |= {"warnings": self.warnings}
         return {**told, **precise, **ahead, **lists, "verdict": self.verdict}
 
 
@@ -66,6 +69,7 @@ class Watcher:
         self._folder = Folder(self.path)
         self._seen: tuple[str, tuple[str, ...]] | None = None
         self._tools: Tools | None = None
+        self._strays: set[str] = set()
 
     def look(self) -> Update | None:
         """Update the maps if there is anything new; None if there is not.
@@ -82,7 +86,10 @@ class Watcher:
             self._seen = state
             return None  # a file that is being written has grown; nothing is complete yet
         self._seen = state
-        update = self._update(arrived, began)
+        # each is said once
+        new = tuple(name for name in arrived.passed_over if name not in self._strays)
+        self._strays |= set(new)
+        update = replace(self._update(arrived, began), passed_over=new)
         self.history.append(update)
         return update
 

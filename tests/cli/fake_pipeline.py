@@ -8,7 +8,7 @@ from edge_pigment.pipeline import Result
 STEPS = (("mask", 0.0), ("context prior", 0.3), ("maps", 0.9))
 
 
-def run(acquisition, options=None, progress=None):
+def run(acquisition, options=None, progress=None, tools=None):
     """Maps of noise, as `pipeline.run` would return them."""
     for step, fraction in STEPS if progress else ():
         progress(step, fraction)

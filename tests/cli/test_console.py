@@ -1,8 +1,11 @@
 """Progress on a terminal, and output that nobody reads to its end."""
 
 import io
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +64,61 @@ def test_a_closed_pipe_is_no_error():
     assert done.stdout == "more and more\n"
     assert done.stderr == ""
     assert done.returncode == 141
+
+
+ENVIRONMENTS = {
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "ascii": {"PYTHONIOENCODING": "ascii"},
+    "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    "POSIX": {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+}
+SAYS = """
+import sys
+sys.argv = ["edge-pigment"]
+from edge_pigment import cli
+from edge_pigment.cli.console import Progress, print_json, say, tell, verb
+@verb
+def talk() -> None:
+    name = sys.stdin.readline()
+    tell(f"K\\u00f6pf \\u626b\\u63cf 10\\u207b\\u00b3 {name}")
+    say("warning", name)
+    Progress(label=name)("read", 0.5)
+    print_json({"name": name, "unit": "mm\\u00b2/s"})
+cli.app.command()(talk)
+sys.argv.append("talk")
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_an_encoding_lacks_is_escaped(environment):
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)} | ENVIRONMENTS[environment]
+    name = "a\x1b[2J\u202e ö 🧠"
+    given = name.encode("utf-8")
+    if environment in ("latin-1", "ascii"):
+        given = name.encode(environment, "ignore")  # as Python reads its stdin there
+    done = subprocess.run([sys.executable, "-c", SAYS], input=given, capture_output=True, env=env)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout + done.stderr
+    assert b"\x1b" not in said
+    assert "\u202e".encode() not in said
+    assert b"\\x1b[2J" in said
+    text, _, packed = done.stdout.decode("latin-1").partition("\n")
+    assert "\\u626b\\u63cf" in text
+    assert json.loads(packed)["unit"] == "mm²/s"
+    assert packed.isascii()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize(
+    ("stream", "first", "code"), [("1", "tell", 0), ("2", "tell", 0), ("1", "print_json", 2), ("2", "print_json", 0)]
+)
+def test_an_output_that_takes_nothing(stream, first, code):
+    """What was done is not undone for it; who asked for JSON and got none is told."""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    script = SAYS if first == "tell" else SAYS.replace("    tell(", "    str(")
+    command = ["bash", "-c", f"echo name | '{sys.executable}' -c '{script}' {stream}>/dev/full"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

@@ -1,5 +1,6 @@
 """`edge-pigment run` as it is typed."""
 
+import errno
 import json
 import re
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fake_pipeline import STEPS
 from fake_pipeline import run as fake_run
@@ -16,7 +18,7 @@ from typer.testing import CliRunner
 from conftest import opening
 from edge_pigment import errors as texts
 from edge_pigment.cli import app
-from edge_pigment.errors import DeviceError
+from edge_pigment.errors import SOME_FAILED, DeviceError
 
 DWI = "sub-{0}/dwi/sub-{0}_dwi.nii.gz"
 
@@ -130,11 +132,16 @@ def test_what_a_protocol_cannot_identify_is_said_before_the_work_begins(scan, tm
     assert texts.ONE_SHELL in plan
 
 
-def test_dry_run(scan, tmp_path, monkeypatch):
+def no_bundle(monkeypatch):
+    """A dry run without bundle, device and network."""
     made_up = {"load_bundle": "edge_pigment.prior.bundle", "choose_backend": "edge_pigment.pipeline"}
     for function, module in made_up.items():
         monkeypatch.setattr(f"{module}.{function}", lambda *_: FakePart)
     monkeypatch.setattr("edge_pigment.network.open_network", lambda *_: (None, []))
+
+
+def test_dry_run(scan, tmp_path, monkeypatch):
+    no_bundle(monkeypatch)
     out = tmp_path / "out"
     result = typed("run", scan, "-o", out, "--dry-run")
     assert result.exit_code == 0, result.output
@@ -184,10 +191,78 @@ def test_one_bad_participant_does_not_hold_up_the_others(dataset, tmp_path):
     (dataset / DWI.format("2")).with_suffix("").with_suffix(".bvec").unlink()
     out = tmp_path / "out"
     result = typed("run", dataset, "-o", out, "--json")
-    assert result.exit_code == 2
+    assert result.exit_code == SOME_FAILED
     assert "edge-pigment: error: sub-2: No bvec file" in result.stderr
     assert names(out)[2:] == ["sub-1", "sub-3"]
     assert [f["participant"] for f in json.loads(result.stdout)["failed"]] == ["sub-2"]
+
+
+B0_ALONE = {"bvals": np.zeros(2), "bvecs": np.zeros((2, 3))}
+
+
+def test_unrelated_images_of_a_participant_cost_nothing(dataset, write_scan, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, voxels, tables in (
+        ("dir-PA", rng.integers(1, 99, (5, 6, 4, 2), dtype=np.int16), B0_ALONE),
+        ("rec-ADC", rng.integers(1, 99, (5, 6, 4), dtype=np.int16), {}),
+        ("part-imag", None, {}),
+    ):
+        write_scan(voxels, name=f"raw/sub-2/dwi/sub-2_{name}_dwi.nii.gz", **tables)
+    for bad in ("rec-ADC", "part-imag"):
+        (dataset / f"sub-2/dwi/sub-2_{bad}_dwi.bval").unlink()
+    out = tmp_path / "out"
+    result = typed("run", dataset, "-o", out, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert len(told["scans"]) == 3
+    assert told["failed"] == []
+    assert [Path(s["scan"]).name.split("_")[1] for s in told["skipped"]] == ["part-imag", "dir-PA", "rec-ADC"]
+    assert sum("is passed over" in line for line in result.stderr.splitlines()) == 3
+    assert len(list(out.glob("sub-*/dwi/*param-fa_dwimap.nii.gz"))) == 6  # with those of sd
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_bad_run_does_not_cost_the_good_ones_of_its_participant(dataset, write_scan, tmp_path, monkeypatch, dry):
+    no_bundle(monkeypatch)
+    bad = write_scan(name="raw/sub-2/dwi/sub-2_run-2_dwi.nii.gz")
+    bad.write_bytes(bad.read_bytes()[:-40])
+    out = tmp_path / "out"
+    result = typed("run", dataset, "-o", out, "--json", *(["--dry-run"] if dry else []))
+    assert result.exit_code == SOME_FAILED
+    (failed,) = json.loads(result.stdout)["failed"]
+    assert Path(failed["scan"]) == bad
+    assert failed["participant"] == "sub-2"
+    assert failed["exit_code"] == 2
+    assert len(json.loads(result.stdout)["scans"]) == 3
+    assert out.exists() != dry
+
+
+def test_whatever_goes_wrong_with_a_scan_the_others_are_run(dataset, tmp_path, monkeypatch):
+    def run(acquisition, options=None, progress=None):
+        if "sub-2" in acquisition.path.name:
+            raise ZeroDivisionError("a\nb")
+        return fake_run(acquisition, options, progress)
+
+    monkeypatch.setattr("edge_pigment.pipeline.run", run)
+    result = typed("run", dataset, "-o", tmp_path / "out")
+    assert result.exit_code == SOME_FAILED
+    assert "sub-2: unexpected ZeroDivisionError: a b" in result.stderr
+    assert names(tmp_path / "out")[2:] == ["sub-1", "sub-3"]
+    monkeypatch.setenv("EDGE_PIGMENT_DEBUG", "1")
+    assert typed("run", dataset, "-o", tmp_path / "debug").exit_code == 1
+
+
+def test_a_dataset_where_nothing_can_be_run(write_scan, tmp_path):
+    signal = np.random.default_rng(0).integers(1, 99, (5, 6, 4, 2), dtype=np.int16)
+    write_scan(signal, name="raw/sub-1/dwi/sub-1_dwi.nii.gz", **B0_ALONE)
+    result = typed("run", tmp_path / "raw", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert re.search(opening(texts.BIDS_NOTHING_RUN), result.stderr)
+    write_scan(name="raw/sub-2/dwi/sub-2_dwi.nii.gz").with_name("sub-2_dwi.bvec").unlink()
+    result = typed("run", tmp_path / "raw", "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "No bvec file" in result.stderr
+    assert names(tmp_path) == ["raw"]
 
 
 def test_options_that_do_not_go_together(dataset, scan, tmp_path):
@@ -213,7 +288,10 @@ def test_options_that_do_not_go_together(dataset, scan, tmp_path):
         (DeviceError("No GPU here."), 3, "edge-pigment: error: No GPU here."),
         (KeyboardInterrupt(), 130, "edge-pigment: interrupted: "),
         (ZeroDivisionError("a\nb"), 1, "edge-pigment: error: unexpected ZeroDivisionError: a b"),
-        (MemoryError(), 1, "edge-pigment: error: unexpected MemoryError"),
+        (MemoryError(), 2, "edge-pigment: error: Not enough memory"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), 2, "edge-pigment: error: The disk is full"),
+        (OSError(errno.EIO, "Input/output error", "x"), 2, "edge-pigment: error: x: Input/output error"),
+        (RuntimeError("can't start new thread"), 2, "edge-pigment: error: The system starts no more threads"),
     ],
 )
 def test_whatever_goes_wrong_is_one_line_and_leaves_nothing(scan, tmp_path, monkeypatch, error, code, said):

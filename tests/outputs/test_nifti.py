@@ -76,3 +76,23 @@ def test_never_writes_over_a_file(tmp_path):
     (tmp_path / "a.nii.gz").write_text("mine")
     with pytest.raises(FileExistsError):
         write_nifti(tmp_path / "a.nii.gz", np.zeros((2, 2, 2), np.float32), AFFINE)
+
+
+@pytest.mark.parametrize("quaternion", [(0.8, 0.8, 0.8), (np.nan, 0, 0), (np.inf, 0, 0), (1e30, 0, 0)])
+@pytest.mark.parametrize("codes", [(1, 1), (0, 1), (4, 2)])
+def test_a_qform_that_is_none(tmp_path, quaternion, codes):
+    """Another program rounded the quaternion, or never filled it in; the affine is what counts."""
+    source = nib.Nifti1Image(np.zeros((5, 6, 7), np.int16), AFFINE).header
+    source["sform_code"], source["qform_code"] = codes
+    source["quatern_b"], source["quatern_c"], source["quatern_d"] = quaternion
+    write_nifti(tmp_path / "a.nii.gz", np.zeros((5, 6, 7), np.float32), AFFINE, source)
+    image = nib.load(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(image.affine, AFFINE, atol=1e-5)
+    assert np.isfinite(image.header.get_qform()).all()
+
+
+@pytest.mark.parametrize("edge", [1e-30, 1e-8, 1e8, 1e30])
+def test_voxels_of_no_sensible_size(tmp_path, edge):
+    affine = np.diag([-edge, edge, edge, 1.0])
+    write_nifti(tmp_path / "a.nii.gz", np.zeros((5, 6, 7), np.float32), affine)
+    np.testing.assert_allclose(nib.load(tmp_path / "a.nii.gz").affine, affine, rtol=1e-5)

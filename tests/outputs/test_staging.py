@@ -180,8 +180,9 @@ def test_killed_between_old_and_new_gives_the_old_back(tmp_path, killed):
 def test_a_living_run_is_not_disturbed(tmp_path):
     with Staging(tmp_path / "out") as living:
         fill(living.path, a="first")
-        with Staging(tmp_path / "out"):
-            pass
+        for merge in (False, True):
+            with pytest.raises(InputError, match=opening(texts.OUTPUT_IN_USE)), Staging(tmp_path / "out", merge):
+                pass
         assert contents(living.path)["a/map"] == "first"
         living.publish()
     assert contents(tmp_path / "out")["a/map"] == "first"
@@ -229,3 +230,145 @@ def test_not_writable(tmp_path, monkeypatch):
         Staging(tmp_path / "file" / "out"),
     ):
         pass
+
+
+def test_two_participants_side_by_side_and_one_twice(tmp_path):
+    target = tmp_path / "out"
+    with Staging(target, merge=True, participants=["sub-1"]) as first:
+        with Staging(target, merge=True, participants=["sub-2"]) as second:
+            fill(second.path, **{"sub-2": "2"})
+            second.publish()
+        # now the dataset is there, and hidden folders of later runs lie in it
+        with (
+            pytest.raises(InputError, match=opening(texts.OUTPUT_IN_USE)),
+            Staging(target, merge=True, participants=["sub-1", "sub-3"]),
+        ):
+            pass
+        fill(first.path, **{"sub-1": "1"})
+        first.publish()
+    assert names(target) == [DESCRIPTION, "sub-1", "sub-2"]
+    assert names(tmp_path) == ["out"]
+
+
+def no_locks(monkeypatch):
+    monkeypatch.setattr("edge_pigment.outputs.lock.fcntl", None)
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_without_locks_the_second_is_told_when_it_is_done(tmp_path, monkeypatch, merge):
+    no_locks(monkeypatch)
+    target = tmp_path / "out"
+    with Staging(target, merge) as first, Staging(target, merge) as second:
+        assert not first.locks
+        fill(first.path, **{"sub-1": "1"})
+        fill(second.path, **{"sub-1": "2"})
+        first.publish()
+        with pytest.raises(InputError, match=opening(texts.OUTPUT_TAKEN)):
+            second.publish()
+    assert contents(target)["sub-1/map"] == "1"
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_an_older_result_replaced_meanwhile_is_left_to_who_was_first(tmp_path, monkeypatch, merge):
+    no_locks(monkeypatch)
+    target = tmp_path / "out"
+    fill(target, **{"sub-1": "old"})
+    with Staging(target, merge) as first, Staging(target, merge) as second:
+        fill(first.path, **{"sub-1": "1"})
+        fill(second.path, **{"sub-1": "2"})
+        first.publish()
+        with pytest.raises(InputError, match=opening(texts.OUTPUT_TAKEN)):
+            second.publish()
+    assert contents(target)["sub-1/map"] == "1"
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_a_user_put_there_meanwhile_is_not_lost(tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    with Staging(target) as stage:
+        fill(stage.path, a="new")
+        (target / "thesis.tex").write_text("years")
+        with pytest.raises(InputError, match=opening(texts.OUTPUT_TAKEN)):
+            stage.publish()
+    assert names(target) == ["thesis.tex"]
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_what_appeared_since_the_check_is_not_replaced_unasked(tmp_path, merge):
+    fill(tmp_path / "out", **{"sub-1": "old"})
+    with (
+        pytest.raises(InputError, match=opening(texts.OUTPUT_EXISTS)),
+        Staging(tmp_path / "out", merge, overwrite=False, participants=["sub-1"]),
+    ):
+        pass
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_stays_and_what_it_points_to_is_written(tmp_path, exists):
+    real, link = tmp_path / "real", tmp_path / "link"
+    if exists:
+        real.mkdir()
+    link.symlink_to(real)
+    check_target(link, overwrite=False)
+    with Staging(link) as stage:
+        fill(stage.path, a="new")
+        stage.publish()
+    assert link.is_symlink()
+    assert contents(real)["a/map"] == "new"
+    assert names(tmp_path) == ["link", "real"]
+
+
+def test_a_long_name_has_room_for_its_companions(tmp_path):
+    for name in ("o" * 255, "ö" * 127):
+        target = tmp_path / name
+        check_target(target, overwrite=False)
+        with Staging(target) as stage, pytest.raises(InputError), Staging(target):
+            pass
+        with Staging(target) as stage:
+            fill(stage.path, a="new")
+            stage.publish()
+        assert contents(target)["a/map"] == "new"
+    assert len(names(tmp_path)) == 2
+
+
+def test_a_mount_point_is_replaced_as_a_whole_too(tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    fill(target, **{"sub-old": "old", "sub-1": "old"})
+    (target / "lost+found").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == str(target))
+    with Staging(target) as stage:
+        fill(stage.path, **{"sub-1": "new"})
+        stage.publish()
+    assert names(target) == [DESCRIPTION, "lost+found", "sub-1"]
+    assert contents(target)["sub-1/map"] == "new"
+
+
+def test_a_mount_point_where_a_run_was_killed_is_free(tmp_path, monkeypatch):
+    target = tmp_path / "out"
+    (target / ".out.edge-pigment-partial-0123abcd").mkdir(parents=True)
+    (target / ".out.edge-pigment-lock-0123abcd").touch()
+    (target / "lost+found").mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: str(path) == str(target))
+    check_target(target, overwrite=False)
+    with Staging(target) as stage:
+        fill(stage.path, a="new")
+        stage.publish()
+    assert names(target) == ["a", DESCRIPTION, "lost+found"]
+
+
+def test_killed_while_a_dataset_was_made_and_grew_meanwhile(tmp_path):
+    """The killed run's companions lie beside the dataset, the replaced participant in it."""
+    target = tmp_path / "out"
+    fill(target, **{"sub-2": "2"})
+    (tmp_path / ".out.edge-pigment-lock-0123abcd").touch()
+    (target / ".sub-1.edge-pigment-old-0123abcd").mkdir()
+    (target / ".sub-1.edge-pigment-old-0123abcd" / "map").write_text("1")
+    with Staging(target, merge=True, participants=["sub-3"]):
+        pass
+    assert contents(target)["sub-1/map"] == "1"
+    assert names(tmp_path) == ["out"]
+    assert names(target) == [DESCRIPTION, "sub-1", "sub-2"]

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.cli import app
+from edge_pigment.cli.watch import _in_words
 from edge_pigment.errors import InputError
 from edge_pigment.gradients import GradientTable, fsl_signs
 from edge_pigment.pipeline import RunOptions, run
@@ -147,6 +148,109 @@ def test_two_scans_in_one_folder_are_refused(tmp_path, acquisition):
         Folder(tmp_path).look()
 
 
+def at(acquisition, affine):
+    return Acquisition(acquisition.signal, acquisition.gradients, affine)
+
+
+def test_a_header_that_follows_the_head_is_one_scan(tmp_path, acquisition):
+    for n in range(7):
+        nod = nib.eulerangles.euler2mat(x=0.01 * n) @ AFFINE[:3, :3]
+        put(tmp_path, at(acquisition, nib.affines.from_matvec(nod, [0.3 * n, 0, 0])), n)
+    arrived = Folder(tmp_path).look().acquisition
+    np.testing.assert_array_equal(arrived.signal, acquisition.signal)
+    np.testing.assert_array_equal(arrived.affine, AFFINE)
+    (warning,) = arrived.warnings
+    assert warning.startswith(texts.WATCH_MOVING.split("{")[0])
+
+
+def test_rounding_of_headers_is_not_told(tmp_path, acquisition):
+    for n in range(7):
+        put(tmp_path, at(acquisition, AFFINE + 1e-3 * n * np.eye(4)[[3, 0, 1, 2]].T * [[0, 0, 0, 1]] * 0.5), n)
+    arrived = Folder(tmp_path).look().acquisition
+    np.testing.assert_array_equal(arrived.signal, acquisition.signal)
+    assert arrived.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "affine",
+    [
+        AFFINE @ np.diag([1.1, 1, 1, 1]),
+        AFFINE @ np.diag([-1, 1, 1, 1]),
+        AFFINE + 50 * np.eye(4)[:, [3, 1, 2, 0]] * [[0, 0, 0, 1]] * [[1], [0], [0], [0]],
+    ],
+)
+def test_another_scan_of_the_same_shape_is_refused(tmp_path, acquisition, affine):
+    put(tmp_path, acquisition, 0)
+    put(tmp_path, at(acquisition, affine), 1)
+    with pytest.raises(InputError, match="another grid"):
+        Folder(tmp_path).look()
+
+
+def test_images_without_tables_are_passed_over_and_said_once(tmp_path, acquisition):
+    nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.int16), np.eye(4)), tmp_path / "t1.nii.gz")
+    (tmp_path / "map.nii").write_bytes(b"anything")
+    for n in range(3):
+        put(tmp_path, acquisition, n)
+    watcher = Watcher(tmp_path, 0.1, runner=fake_run)
+    update = watcher.look()
+    assert update.volumes == 3
+    assert update.waiting == ()
+    assert update.passed_over == ("map.nii", "t1.nii.gz")
+    put(tmp_path, acquisition, 4)
+    assert watcher.look().passed_over == ()
+    assert "is passed over" in "\n".join(_in_words(update))
+
+
+@pytest.mark.parametrize("late", ["nan nan nan", "0 0 0"])
+def test_a_direction_that_is_not_known_yet_makes_no_trace_image(tmp_path, acquisition, late):
+    for n in range(7):
+        put(tmp_path, acquisition, n)
+    bvec = tmp_path / "vol-6.bvec"
+    whole = bvec.read_text()
+    bvec.write_text(late.replace(" ", "\n"))
+    arrived = Folder(tmp_path).look()
+    same(arrived, acquisition.subset(range(6)))
+    assert arrived.waiting[0].startswith("vol-6.nii.gz: volume 0")
+    bvec.write_text(whole)
+    same(Folder(tmp_path).look(), acquisition)
+
+
+def test_nothing_but_unknown_directions_waits(tmp_path, acquisition):
+    nib.save(nib.Nifti1Image(acquisition.signal, AFFINE), tmp_path / "scan.nii")
+    acquisition.gradients.write_fsl(tmp_path / "scan.bval", tmp_path / "scan.bvec", AFFINE)
+    (tmp_path / "scan.bvec").write_text("\n".join(["0 " + "nan " * 6] * 3))
+    update = Watcher(tmp_path, 0.1, runner=fake_run).look()
+    assert update.note == "waiting for a diffusion-weighted volume"
+    assert update.waiting == ("scan.nii: volume 1, 2, 3, 4, 5, 6: no b-value and direction in numbers yet",)
+
+
+def test_volumes_with_slopes_of_their_own(tmp_path, acquisition):
+    for n in range(7):
+        path = put(tmp_path, acquisition, n, suffix=".nii")
+        raw = bytearray(path.read_bytes())
+        slope = 1 + 0.25 * n
+        stored = (acquisition.signal[..., n] / slope).astype("<f4")
+        raw[112:120] = np.array([slope, 0], "<f4").tobytes()
+        path.write_bytes(bytes(raw[:352]) + stored.tobytes("F"))
+    np.testing.assert_allclose(Folder(tmp_path).look().acquisition.signal, acquisition.signal, rtol=1e-6)
+
+
+def test_a_file_that_goes_away_between_two_looks(tmp_path, acquisition):
+    for n in range(3):
+        put(tmp_path, acquisition, n)
+    folder = Folder(tmp_path)
+    assert folder.look().count == 3
+    (tmp_path / "vol-1.nii.gz").unlink()
+    assert folder.look().count == 2
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert folder.look().count == 0
+    tmp_path.rmdir()
+    with pytest.raises(InputError, match="no folder"):
+        folder.look()
+    tmp_path.mkdir()
+
+
 def test_no_folder(tmp_path):
     with pytest.raises(InputError, match="no folder"):
         Folder(tmp_path / "none")
@@ -226,3 +330,7 @@ def test_the_command_looks_once(tmp_path, acquisition, monkeypatch):
     assert "no volume yet" in done.output
     assert CliRunner().invoke(app, ["watch", str(tmp_path / "none"), "--once"]).exit_code == 2
     assert CliRunner().invoke(app, ["watch", str(tmp_path), "--target-fa-sd", "0"]).exit_code == 2
+    for option, value in (("--interval", "nan"), ("--interval", "-1"), ("--interval", "inf"), ("--port", "70000")):
+        done = CliRunner().invoke(app, ["watch", str(tmp_path), "--once", option, value])
+        assert done.exit_code == 2
+        assert option in done.stderr
