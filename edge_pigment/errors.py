@@ -186,6 +186,14 @@ MASK_FAILED = (
     "No brain was found; all voxels with signal ({percent:.0f} % of the image) are used. Give a mask of "
     "your own with --mask."
 )
+MASK_WITHOUT_AIR = (
+    "There is hardly any air in the image, so the mask holds all that has signal, brain or not. Give a mask of your own "
+    "with --mask if that is too much."
+)
+MASK_LEAVES_OUT = (
+    "The brain mask leaves out {percent:.0f} % of what is as bright as brain. Look at it, and give a mask of your own "
+    "with --mask if brain is missing."
+)
 
 # --- compiled kernels ---------------------------------------------------------------------------------------
 HOST_LIBRARY_MISSING = (

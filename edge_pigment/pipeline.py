@@ -19,7 +19,7 @@ from edge_pigment.adapt import adapt, gather
 from edge_pigment.alteration import Alteration
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import DeviceError, InputError
-from edge_pigment.findings import Finding
+from edge_pigment.findings import CARE, Finding
 from edge_pigment.interpolation import interleave_of
 from edge_pigment.maps import to_image, voxel_maps, with_altered
 from edge_pigment.network import NetworkWithFallback, open_network
@@ -240,7 +240,7 @@ def run(
     acquisition, findings = screened.acquisition, list[Finding](screened.findings)
     with steps.timed("mask"):
         mask, mask_warnings = _find_mask(acquisition, options.mask)
-    warnings += mask_warnings
+    findings += [Finding(CARE, text) for text in mask_warnings]
     with steps.timed("noise"):
         sigma, sigma_method = _find_sigma(acquisition, mask, options.sigma)
         interleave = interleave_of(acquisition, mask)
