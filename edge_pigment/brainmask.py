@@ -57,13 +57,14 @@ VOID, FLOOR = 0.3, 0.5
 diffusion weighting takes little away, as of the noise floor. Brain of real scans is above 0.3 but for 1 %."""
 LEAST_LOSS = 0.1
 """Share of tissue's signal that the diffusion weighting must take away to be of use for that."""
-MOST_LEFT_OUT = 0.3
-"""Share of the voxels as bright as tissue that a mask may leave out. Scalp, eyes and neck are up to 0.11 of them in real
-whole heads, and 0.22 in slabs; masks of fields of view inside of the brain left out 0.4 and more."""
-TOO_MUCH_LEFT_OUT = 0.5
-"""The same, above which the user is told, where there is air around as of a whole head."""
-MOST_AIR = 0.35
-"""Share of the image; real heads and slabs have more air around them than that, parts of a brain less."""
+LEFT_OUT_PER_DARK, LEAST_LEFT_OUT, MOST_LEFT_OUT = 0.7, 0.05, 0.2
+"""Share of the voxels as bright as tissue that a mask may leave out: scalp, eyes and neck, of which there is the less the
+less air and bone there is. In real whole heads it is up to 0.12, in slabs 0.2; masks of fields of view inside of the
+brain leave out 0.4 and more, those with the brain's edge on one side 0.2."""
+MOST_DARK = 0.5
+"""Share of the image darker than tissue; above, it shows a whole head, which Otsu's threshold is for."""
+TOO_MUCH_LEFT_OUT = 0.35
+"""As MOST_LEFT_OUT, of a whole head; above, the user is told."""
 LEAST_AIR = 0.03
 """Share of the image, below which no edge of the brain is in it, and no bridge is to be cut."""
 ONE_PIECE, MOSTLY_BRAIN = 0.95, 0.8
@@ -99,7 +100,8 @@ def brain_mask(b0: ArrayLike, dwi: ArrayLike | None = None, voxel_size: ArrayLik
     if air is not None:
         mask = None if found is None else found.mask
         left_out = 1.0 if mask is None else float(np.mean(~mask[~dark]))
-        if left_out > MOST_LEFT_OUT and dark.mean() < MOST_AIR:
+        may = float(np.clip(LEFT_OUT_PER_DARK * dark.mean(), LEAST_LEFT_OUT, MOST_LEFT_OUT))
+        if left_out > may and dark.mean() < MOST_DARK:
             found = BrainMask(_all_but(air, size), () if len(images) > 1 else (texts.MASK_WITHOUT_AIR,))
         elif found is not None and left_out > TOO_MUCH_LEFT_OUT:
             found = BrainMask(found.mask, (*found.warnings, texts.MASK_LEAVES_OUT.format(percent=100 * left_out)))
