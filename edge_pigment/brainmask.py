@@ -43,6 +43,8 @@ BIAS_PRIOR = 0.05
 """Weight of the global level against the share of the neighbourhood that is in the mask."""
 SLAB_SLICES = 8
 """Below so many slices nothing is cut across them."""
+QUARTILES = 1.349
+"""Standard deviations between the quartiles of the normal distribution."""
 BINS = 256
 """Of the histogram for Otsu's threshold."""
 SMALLEST_FRACTION = 0.01
@@ -58,9 +60,9 @@ diffusion weighting takes little away, as of the noise floor. Brain of real scan
 LEAST_LOSS = 0.1
 """Share of tissue's signal that the diffusion weighting must take away to be of use for that."""
 LEFT_OUT_PER_DARK, LEAST_LEFT_OUT, MOST_LEFT_OUT = 0.7, 0.05, 0.2
-"""Share of the voxels as bright as tissue that a mask may leave out: scalp, eyes and neck, of which there is the less the
-less air and bone there is. In real whole heads it is up to 0.12, in slabs 0.2; masks of fields of view inside of the
-brain leave out 0.4 and more, those with the brain's edge on one side 0.2."""
+"""Share of the voxels as bright as tissue that a mask may leave out: scalp, eyes and neck, of which there is the less
+the less air and bone there is. In real whole heads it is up to 0.12, in slabs 0.2; masks of fields of view inside of
+the brain leave out 0.4 and more, those with the brain's edge on one side 0.2."""
 MOST_DARK = 0.5
 """Share of the image darker than tissue; above, it shows a whole head, which Otsu's threshold is for."""
 TOO_MUCH_LEFT_OUT = 0.35
@@ -202,6 +204,18 @@ def _extracted(images: list[ArrayLike], found: Mask, size: NDArray[np.float64]) 
     if _opened(valued, size).sum() < ONE_PIECE * valued.sum():
         return None
     return fill_holes(valued)
+
+
+def spread(image: ArrayLike, mask: Mask) -> float:
+    """By how much an image varies in a mask, as a share of its median and without the noise of single voxels; 0 where
+    there is nothing.
+
+    Args:
+        image: (X, Y, Z).
+        mask: (X, Y, Z).
+    """
+    low, middle, high = np.percentile(_median(_finite(image))[mask], [25, 50, 75]) if mask.any() else (0.0, 0.0, 0.0)
+    return float((high - low) / QUARTILES / middle) if middle > 0 else 0.0
 
 
 def _finite(image: ArrayLike) -> Volume:

@@ -87,6 +87,7 @@ def neighbours(image: NDArray[T], axis: int) -> tuple[NDArray[T], NDArray[T]]:
 
 
 def erode(mask: Mask, steps: NDArray[np.int_]) -> Mask:
+    """Without what lies within so many voxels of its rim along each axis; the image's border is no rim."""
     for step in range(steps.max()):
         shrunk = mask.copy()
         for axis in np.flatnonzero(steps > step):
@@ -97,6 +98,7 @@ def erode(mask: Mask, steps: NDArray[np.int_]) -> Mask:
 
 
 def dilate(mask: Mask, steps: NDArray[np.int_]) -> Mask:
+    """With what lies within so many voxels of it along each axis."""
     for step in range(steps.max()):
         grown = mask.copy()
         for axis in np.flatnonzero(steps > step):
