@@ -138,12 +138,12 @@ def _coarse_series(
 ) -> tuple[Image, NDArray[np.bool_]]:
     """(n, X, Y, Z) coarse images, and where each is known; elsewhere it is the others' median.
 
-    Not known is what in this volume, and in less than half of the others, is no number or exactly zero within the
+    Not known is what in this volume, and in less than half of the others, is no positive number within the
     brain: rims that a correction moved out of the field of view, or values that were left out before.
     """
     images = np.stack([_coarse_known(signal[..., n], factor) for n in chosen])
     known = np.ones(images.shape, bool)
-    lost = [mask & ~(np.abs(signal[..., n]) > 0) for n in chosen]
+    lost = [mask & ~(signal[..., n] > 0) for n in chosen]
     if not any(where.any() for where in lost):
         return images, known
     often = np.sum(lost, axis=0, dtype=np.int32) * 2 >= len(chosen)
