@@ -141,7 +141,7 @@ def _coarse_series(
     Not known is what in this volume, and in less than half of the others, is no positive number within the
     brain: rims that a correction moved out of the field of view, or values that were left out before.
     """
-    images = np.stack([_coarse_known(signal[..., n], factor) for n in chosen])
+    images = np.stack([_coarse_known(signal[..., n], mask, factor) for n in chosen])
     known = np.ones(images.shape, bool)
     lost = [mask & ~(signal[..., n] > 0) for n in chosen]
     if not any(where.any() for where in lost):
@@ -163,13 +163,13 @@ def _coarse_series(
     return images, known
 
 
-def _coarse_known(volume: NDArray[np.float32], factor: NDArray[np.intp]) -> Image:
-    """Means of what is a number in each block; 0 where nothing is."""
+def _coarse_known(volume: NDArray[np.float32], mask: NDArray[np.bool_], factor: NDArray[np.intp]) -> Image:
+    """Means over blocks, without what is no number in the brain; around it that is 0."""
     finite = np.isfinite(volume)
-    image = _coarse(np.where(finite, volume, np.float32(0)), factor)
     if finite.all():
-        return image
-    return np.asarray(image / np.maximum(_coarse(finite.astype(np.float32), factor), 1e-6), np.float32)
+        return _coarse(volume, factor)
+    counts = _coarse((finite | ~mask).astype(np.float32), factor)
+    return np.asarray(_coarse(np.where(finite, volume, 0), factor) / np.maximum(counts, 1e-6), np.float32)
 
 
 def _cut_axes(mask: NDArray[np.bool_]) -> int:

@@ -212,7 +212,7 @@ addEventListener('load', () => setTimeout(() => {
   const caption = (plane) => document.querySelector(`#${plane} figcaption`).textContent;
   const told = {ready: document.body.dataset.ready, verdict: document.querySelector('#verdict .word').textContent};
   const number = (plane) => +caption(plane).match(/\\((\\d+) \\//)[1];
-  const start = number('axial');
+  const start = number('axial'); told.caption = caption('axial');
   key('ArrowUp'); told.up = number('axial') - start;
   key('ArrowDown'); key('ArrowDown'); told.down = number('axial') - start;
   key('ArrowRight'); const middle = number('coronal'); key('ArrowDown'); told.coronal = number('coronal') - middle;
@@ -245,6 +245,10 @@ def test_in_a_browser_keys_and_sliders_work_and_nothing_is_fetched(tmp_path: Pat
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     told = json.loads(unescape(re.search(r'data-probe="([^"]*)"', done.stdout)[1]))
     assert told["ready"] == "yes"
+    data, _ = voxels(html)
+    first = data["start"][2]
+    of_all = f"({first + 1} / {data['shape'][2]})"
+    assert told["caption"] == f"axial  {data['planes'][0]['positions'][first]}  {of_all}"
     assert told["verdict"] == "Usable"
     assert (told["up"], told["down"], told["coronal"]) == (1, -1, -1)
     assert told["slider"] == 3
