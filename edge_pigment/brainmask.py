@@ -11,19 +11,23 @@ doi:10.1109/TSMC.1979.4310076), largest component, holes filled. What differs, a
 - An opening cuts the bridges to scalp, eyes and neck before the largest component is taken.
 - The level of tissue is a local one: surface coils see the middle of the head and the brain stem at half
   the level of cortex, below a common threshold.
+- Otsu's threshold needs air in the image. In a field of view inside of the brain it falls between fluid and tissue, or
+  between grey and white matter; such a mask leaves out much that is as bright as tissue, and is replaced by what is not
+  air (`_air`).
+- Of a scan that holds a brain and nothing else (extracted before) every voxel with a value is brain.
 - Everything is NumPy: a 3-point median along each axis, twice, stands for the large cubic median.
 """
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_pigment import errors as texts
+from edge_pigment.morphology import Mask, dilate, erode, fill_holes, label, largest_component, neighbours
 
-Mask = NDArray[np.bool_]
+__all__ = ["BrainMask", "brain_mask", "fill_holes", "label", "largest_component", "otsu"]
 Volume = NDArray[np.float32]
-T = TypeVar("T", bound=np.generic)
 
 MEDIAN_PASSES = 2
 """Of the 3-point median along each axis: removes speckle of up to two voxels, keeps edges."""
@@ -39,12 +43,37 @@ BIAS_PRIOR = 0.05
 """Weight of the global level against the share of the neighbourhood that is in the mask."""
 SLAB_SLICES = 8
 """Below so many slices nothing is cut across them."""
+QUARTILES = 1.349
+"""Standard deviations between the quartiles of the normal distribution."""
 BINS = 256
 """Of the histogram for Otsu's threshold."""
 SMALLEST_FRACTION = 0.01
 """Of the image: a brain of 100 ml in a field of view of 10 l. Below, the mask is taken as failed."""
 LARGEST_FRACTION = 0.95
 """Of the image: nothing was told apart."""
+SMALL_FOV_MM, SMALL_VOXEL_MM, HEAD_FOV_MM = 60.0, 0.5, 200.0
+"""An image no wider than the first, in voxels no wider than the second, is of a small animal or a specimen: lengths are
+taken in proportion to its width, as if that were a head's."""
+VOID, FLOOR = 0.3, 0.5
+"""Of tissue's level at b=0. Darker than the first is no tissue (air, bone, signal void); between them it is none where
+diffusion weighting takes little away, as of the noise floor. Brain of real scans is above 0.3 but for 1 %."""
+LEAST_LOSS = 0.1
+"""Share of tissue's signal that the diffusion weighting must take away to be of use for that."""
+LEFT_OUT_PER_DARK, LEAST_LEFT_OUT, MOST_LEFT_OUT = 0.7, 0.05, 0.2
+"""Share of the voxels as bright as tissue that a mask may leave out: scalp, eyes and neck, of which there is the less
+the less air and bone there is. In real whole heads it is up to 0.12, in slabs 0.2; masks of fields of view inside of
+the brain leave out 0.4 and more, those with the brain's edge on one side 0.2."""
+MOST_DARK = 0.5
+"""Share of the image darker than tissue; above, it shows a whole head, which Otsu's threshold is for."""
+TOO_MUCH_LEFT_OUT = 0.35
+"""As MOST_LEFT_OUT, of a whole head; above, the user is told."""
+LEAST_AIR = 0.03
+"""Share of the image, below which no edge of the brain is in it, and no bridge is to be cut."""
+ONE_PIECE, MOSTLY_BRAIN = 0.95, 0.8
+"""Shares of the voxels that have a value: left by an opening, and found to be brain. Above both, the scan was extracted
+before; of scans whose air alone was set to zero half is brain."""
+LEAST_BLANK = 0.02
+"""Share of the image that has one and the same lowest value, as a background that was set to it."""
 
 
 class BrainMask(NamedTuple):
@@ -65,20 +94,22 @@ def brain_mask(b0: ArrayLike, dwi: ArrayLike | None = None, voxel_size: ArrayLik
     Returns:
         The mask (X, Y, Z), never empty.
     """
-    size = np.asarray(voxel_size, float)
+    size = _in_proportion(np.asarray(voxel_size, float), np.shape(b0))
     images = [_finite(b0)] + ([] if dwi is None else [_finite(dwi)])
-    tissue = [_tissue(_median(image)) for image in images]
-    levels = tissue
-    for _ in range(BIAS_PASSES):
-        _, mask = _bright(levels, size)
-        levels = [image / _local_level(image, mask, size) for image in tissue]
-    bright, mask = _bright(levels, size)
-    mask = fill_holes(mask)
-    if SMALLEST_FRACTION <= mask.mean() <= LARGEST_FRACTION:
-        return BrainMask(mask)
-    mask = fill_holes(largest_component(bright))
-    if SMALLEST_FRACTION <= mask.mean() <= LARGEST_FRACTION:
-        return BrainMask(mask, (texts.MASK_WITHOUT_OPENING,))
+    smooth = [_median(image) for image in images]
+    found = _by_threshold(smooth, size)
+    air, dark = _air(smooth)
+    if air is not None:
+        mask = None if found is None else found.mask
+        left_out = 1.0 if mask is None else float(np.mean(~mask[~dark]))
+        may = float(np.clip(LEFT_OUT_PER_DARK * dark.mean(), LEAST_LEFT_OUT, MOST_LEFT_OUT))
+        if left_out > may and dark.mean() < MOST_DARK:
+            found = BrainMask(_all_but(air, size), () if len(images) > 1 else (texts.MASK_WITHOUT_AIR,))
+        elif found is not None and left_out > TOO_MUCH_LEFT_OUT:
+            found = BrainMask(found.mask, (*found.warnings, texts.MASK_LEAVES_OUT.format(percent=100 * left_out)))
+    if found is not None:
+        extracted = _extracted([b0] if dwi is None else [b0, dwi], found.mask, size)
+        return found if extracted is None else BrainMask(extracted, found.warnings)
     mask = images[0] > 0
     if not mask.any():
         mask = np.ones_like(mask)
@@ -98,69 +129,93 @@ def otsu(image: ArrayLike) -> float:
     return float(edges[1:][np.nanargmax(np.where(above > 0, between, 0))])
 
 
-def largest_component(mask: Mask) -> Mask:
-    """The largest set of voxels of the mask that touch by their faces."""
-    labels = label(mask)
-    if labels.max(initial=0) == 0:
-        return mask.copy()
-    counts = np.bincount(labels.ravel())
-    counts[0] = 0
-    found: Mask = labels == counts.argmax()
-    return found
+def _in_proportion(size: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Voxel sizes as they would be if the image of a small animal were of a human head."""
+    width = float((size * np.array(shape)).max())
+    if is_small(size, shape):
+        return size * (HEAD_FOV_MM / width)
+    return size
 
 
-def fill_holes(mask: Mask) -> Mask:
-    """Fill what the mask encloses: within each plane, for all three planes.
+def is_small(voxel_size: NDArray[np.float64], shape: tuple[int, ...]) -> bool:
+    """Whether an image (X, Y, Z) is too small, and too fine, to be of a human head."""
+    return float((voxel_size * np.array(shape[:3])).max()) < SMALL_FOV_MM and bool(voxel_size.min() < SMALL_VOXEL_MM)
 
-    By planes, since in a slab or a single slice the ventricles are open above and below.
+
+def _by_threshold(smooth: list[Volume], size: NDArray[np.float64]) -> BrainMask | None:
+    """The mask by Otsu's threshold; None where nothing was told apart."""
+    tissue = [_tissue(image) for image in smooth]
+    levels = tissue
+    for _ in range(BIAS_PASSES):
+        _, mask = _bright(levels, size)
+        levels = [image / _local_level(image, mask, size) for image in tissue]
+    bright, mask = _bright(levels, size)
+    mask = fill_holes(mask)
+    if SMALLEST_FRACTION <= mask.mean() <= LARGEST_FRACTION:
+        return BrainMask(mask)
+    mask = fill_holes(largest_component(bright))
+    if SMALLEST_FRACTION <= mask.mean() <= LARGEST_FRACTION:
+        return BrainMask(mask, (texts.MASK_WITHOUT_OPENING,))
+    return None
+
+
+def _air(smooth: list[Volume]) -> tuple[Mask | None, Mask]:
+    """(X, Y, Z) where there is no tissue, and the wider set of what is darker than tissue; None where the image does
+    not tell. Air is dark at b=0 beside tissue, whose level there is that of voxels bright in the diffusion-weighted
+    image: fluid is brighter, but not there.
     """
-    filled = mask.copy()
-    # only within the box around the mask: the rest cannot be enclosed
-    spans = [np.flatnonzero(mask.any(tuple(set(range(3)) - {axis}))) for axis in range(3)]
-    if not len(spans[0]):
-        return filled
-    box = filled[tuple(slice(span[0], span[-1] + 1) for span in spans)]
-    for axis in range(3):
-        planes = np.moveaxis(box, axis, 2)
-        if min(planes.shape[:2]) < 3:
-            continue
-        outside = label(np.pad(~planes, ((1, 1), (1, 1), (0, 0)), constant_values=True), axes=(0, 1))
-        # the padding around a plane is one component, with the label of its corner
-        planes |= (outside != outside[:1, :1])[1:-1, 1:-1]
-    return filled
+    b0, last = smooth[0], smooth[-1]
+    bright = last > otsu(last)
+    nothing = np.zeros(b0.shape, bool)
+    if not bright.any():
+        return None, nothing
+    level = float(np.median(last[bright]))
+    like = (last > 0.7 * level) & (last < 1.4 * level)
+    tissue = float(np.median(b0[like])) if like.any() else 0.0
+    if not (level > 0 and tissue > 0):
+        return None, nothing
+    dark = b0 < FLOOR * tissue
+    air = b0 < VOID * tissue
+    if len(smooth) > 1:
+        left = level / tissue
+        if left > 1 - LEAST_LOSS:
+            return None, nothing
+        air |= dark & (last > (1 + left) / 2 * b0)
+    return air, dark
 
 
-def label(mask: Mask, axes: tuple[int, ...] = (0, 1, 2)) -> NDArray[np.int32]:
-    """Connected components by faces across these axes: 0 outside the mask, then any distinct numbers from 1.
+def _all_but(air: Mask, size: NDArray[np.float64]) -> Mask:
+    """The brain where little else is in the field of view: what is not air, without what hangs on by a bridge."""
+    if air.mean() < LEAST_AIR:
+        return fill_holes(~air)
+    return fill_holes(_opened(~air, size))
 
-    Runs of voxels along the last of the axes are the nodes of a graph, faces between runs its edges; the
-    smallest number of a component spreads along the edges with pointer jumping (Shiloach & Vishkin 1982, J.
-    Algorithms 3:57).
+
+def _extracted(images: list[ArrayLike], found: Mask, size: NDArray[np.float64]) -> Mask | None:
+    """The voxels that have a value, if the scan holds an extracted brain and nothing else; None if not."""
+    raw = [np.asarray(image) for image in images]
+    blank = np.logical_or.reduce([~np.isfinite(image) for image in raw])
+    lowest = np.logical_and.reduce([image == np.min(image, where=~blank, initial=np.inf) for image in raw])
+    if lowest.mean() >= LEAST_BLANK:
+        blank |= lowest
+    valued = ~blank
+    if not LEAST_BLANK <= blank.mean() < 1 or found[valued].sum() < MOSTLY_BRAIN * valued.sum():
+        return None
+    if _opened(valued, size).sum() < ONE_PIECE * valued.sum():
+        return None
+    return fill_holes(valued)
+
+
+def spread(image: ArrayLike, mask: Mask) -> float:
+    """By how much an image varies in a mask, as a share of its median and without the noise of single voxels; 0 where
+    there is nothing.
+
+    Args:
+        image: (X, Y, Z).
+        mask: (X, Y, Z).
     """
-    along = axes[-1]
-    moved = np.ascontiguousarray(np.moveaxis(mask, along, -1))
-    starts = moved.copy()
-    starts[..., 1:] &= ~moved[..., :-1]
-    runs = np.where(moved, np.cumsum(starts.ravel(), dtype=np.int32).reshape(moved.shape), 0)
-    runs = np.moveaxis(runs, -1, along)
-    edges = []
-    for axis in axes[:-1]:
-        near, far = np.moveaxis(runs, axis, 0)[:-1], np.moveaxis(runs, axis, 0)[1:]
-        touching = np.flatnonzero((near > 0) & (far > 0))
-        edges.append(np.stack([near.ravel()[touching], far.ravel()[touching]]))
-    root = np.arange(runs.max(initial=0) + 1, dtype=np.int32)
-    u, v = np.concatenate(edges, axis=1)
-    while len(u):
-        ru, rv = root[u], root[v]
-        apart = ru != rv
-        if not apart.any():
-            break
-        u, v = u[apart], v[apart]
-        high, low = np.maximum(ru[apart], rv[apart]), np.minimum(ru[apart], rv[apart])
-        np.minimum.at(root, high, low)
-        while not np.array_equal(root, root[root]):
-            root = root[root]
-    return root[runs]
+    low, middle, high = np.percentile(_median(_finite(image))[mask], [25, 50, 75]) if mask.any() else (0.0, 0.0, 0.0)
+    return float((high - low) / QUARTILES / middle) if middle > 0 else 0.0
 
 
 def _finite(image: ArrayLike) -> Volume:
@@ -168,24 +223,12 @@ def _finite(image: ArrayLike) -> Volume:
     return np.where(np.isfinite(image), image, np.float32(0))
 
 
-def _neighbours(image: NDArray[T], axis: int) -> tuple[NDArray[T], NDArray[T]]:
-    """The image shifted by one voxel either way; the border repeats itself, so that slabs are not eaten."""
-    below, above = np.empty_like(image), np.empty_like(image)
-    ahead, behind, first, last = (
-        tuple(cut if a == axis else slice(None) for a in range(image.ndim))
-        for cut in (slice(1, None), slice(None, -1), slice(None, 1), slice(-1, None))
-    )
-    below[ahead], below[first] = image[behind], image[first]
-    above[behind], above[last] = image[ahead], image[last]
-    return below, above
-
-
 def _median(image: Volume) -> Volume:
     for _ in range(MEDIAN_PASSES):
         for axis in range(3):
             if image.shape[axis] < 3:
                 continue
-            below, above = _neighbours(image, axis)
+            below, above = neighbours(image, axis)
             low, high = np.minimum(below, above), np.maximum(below, above)
             image = np.maximum(low, np.minimum(image, high))
     return image
@@ -238,27 +281,12 @@ def _bright(levels: list[Volume], voxel_size: NDArray[np.float64]) -> tuple[Mask
     """What is brighter than Otsu's threshold, and its largest component after an opening."""
     score = np.mean([np.clip(level, 0, TISSUE_CEILING) for level in levels], axis=0, dtype=np.float32)
     bright: Mask = np.asarray(score > otsu(score))
+    return bright, _opened(bright, voxel_size)
+
+
+def _opened(mask: Mask, voxel_size: NDArray[np.float64]) -> Mask:
+    """The largest component after an opening."""
     steps = np.maximum(np.round(OPENING_MM / voxel_size), 1).astype(int)
     # slices of a slab may lie apart and differ: a bridge is cut within them only
-    steps[np.asarray(bright.shape) < SLAB_SLICES] = 0
-    return bright, _dilate(largest_component(_erode(bright, steps)), steps) & bright
-
-
-def _erode(mask: Mask, steps: NDArray[np.int_]) -> Mask:
-    for step in range(steps.max()):
-        shrunk = mask.copy()
-        for axis in np.flatnonzero(steps > step):
-            for moved in _neighbours(mask, int(axis)):
-                shrunk &= moved
-        mask = shrunk
-    return mask
-
-
-def _dilate(mask: Mask, steps: NDArray[np.int_]) -> Mask:
-    for step in range(steps.max()):
-        grown = mask.copy()
-        for axis in np.flatnonzero(steps > step):
-            for moved in _neighbours(mask, int(axis)):
-                grown |= moved
-        mask = grown
-    return mask
+    steps[np.asarray(mask.shape) < SLAB_SLICES] = 0
+    return dilate(largest_component(erode(mask, steps)), steps) & mask

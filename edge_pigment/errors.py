@@ -357,6 +357,14 @@ MASK_FAILED = (
     "No brain was found; all voxels with signal ({percent:.0f} % of the image) are used. Give a mask of "
     "your own with --mask."
 )
+MASK_WITHOUT_AIR = (
+    "There is hardly any air in the image, so the mask holds all that has signal, brain or not. Give a mask of your "
+    "own with --mask if that is too much."
+)
+MASK_LEAVES_OUT = (
+    "The brain mask leaves out {percent:.0f} % of what is as bright as brain. Look at it, and give a mask of your own "
+    "with --mask if brain is missing."
+)
 
 # --- compiled kernels ---------------------------------------------------------------------------------------
 HOST_LIBRARY_MISSING = (
@@ -402,12 +410,24 @@ MOVED = (
     "The head moved, or the image was shifted by eddy currents, by {mm:.1f} mm ({degrees:.1f} degrees) between volumes "
     "(volumes {volumes} against the rest)."
 )
+MOVED_BY_EDDY_CURRENTS = (
+    "Nearly all of it is along one axis, as eddy currents do it, and repeating the scan may not help: correct the "
+    "volumes for eddy currents and motion before use; edges and thin tracts are blurred."
+)
 MOVED_TOO_FAR = "Different tissue lies in one voxel's measurements."
 MOVED_SOMEWHAT = "Register the volumes before use; edges and thin tracts are blurred."
 SNR_TOO_LOW = "The b=0 image has an SNR of {snr:.1f}: the maps are mostly the prior's."
 SNR_LOW = "The b=0 image has an SNR of {snr:.1f}: FA leans on the prior; see the maps of sd and data share."
 MASK_VOLUME = (
     "The brain mask holds {ml:.0f} ml, which no brain has ({low:.0f} to {high:.0f}). Check it, or give one with --mask."
+)
+SMALL_SUBJECT = (
+    "The image is {mm:.1f} mm wide, too small for a human head. The prior knows adult human brains only: of an animal "
+    "or a specimen read nothing that leans on it (see the map of data share)."
+)
+UNIFORM_SUBJECT = (
+    "This seems to be a phantom and no brain: what the mask holds varies by {percent:.0f} % only. The prior knows "
+    "human brains only: of a phantom read MD, and FA only where the map of data share is near 1."
 )
 FEW_DIRECTIONS = (
     "The directions determine {rank} of a tensor's 6 elements: the rest of FA and of the fibres' direction comes from "

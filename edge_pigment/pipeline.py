@@ -18,7 +18,7 @@ from edge_pigment.adapt import adapt, gather
 from edge_pigment.alteration import Alteration
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import DeviceError, InputError
-from edge_pigment.findings import Finding
+from edge_pigment.findings import CARE, Finding
 from edge_pigment.maps import to_image, voxel_maps, with_altered
 from edge_pigment.network import NetworkWithFallback, open_network
 from edge_pigment.noise.measure import measure_noise
@@ -214,7 +214,7 @@ def run(
     acquisition, findings = screened.acquisition, list[Finding](screened.findings)
     with steps.timed("mask"):
         mask, mask_warnings = _find_mask(acquisition, options.mask)
-    warnings += mask_warnings
+    findings += [Finding(CARE, text) for text in mask_warnings]
     with steps.timed("noise"):
         noise = measure_noise(acquisition, mask, options.sigma)
     findings += noise.findings

@@ -1,5 +1,6 @@
 """The brain mask: against DIPY's, on a drawn head, on slabs, and where it cannot work."""
 
+import re
 import time
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from conftest import DIRECTIONS_6, draw_head, scan_head
+from conftest import DIRECTIONS_6, draw_head, opening, scan_head
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import find_bids, read_acquisition
 from edge_pigment.brainmask import brain_mask, fill_holes, label, largest_component, otsu
@@ -80,6 +81,84 @@ def test_a_head_that_fills_the_image_is_kept_whole():
     inside = np.full((12, 12, 12), 100.0) + np.random.default_rng(0).normal(0, 1, (12, 12, 12))
     mask, _ = brain_mask(inside, inside * 0.5)
     assert mask.any()
+
+
+INSIDE = {
+    "box": (slice(14, 34), slice(16, 44), slice(10, 24)),
+    "slab": (slice(14, 34), slice(16, 44), slice(15, 19)),
+    "slice": (slice(14, 34), slice(16, 44), slice(16, 17)),
+}
+"""Parts of the drawn head that hold brain only."""
+
+
+@pytest.mark.parametrize("part", INSIDE)
+def test_a_field_of_view_inside_of_the_brain_is_brain(images, head, part):
+    box = INSIDE[part]
+    assert head.brain[box].all()
+    mask, warnings = brain_mask(*(image[box] for image in images), VOXEL)
+    assert mask.mean() > 0.98
+    assert warnings == ()
+
+
+def test_a_field_of_view_with_air_on_one_side_is_cut_at_the_edge_of_the_brain(images, head):
+    box = (slice(22, 48), slice(18, 42), slice(11, 22))
+    mask, _ = brain_mask(*(image[box] for image in images), VOXEL)
+    assert dice(mask, head.brain[box]) > 0.97
+
+
+def test_a_void_inside_of_a_field_of_view_without_air_stays_in_the_mask(images):
+    box = INSIDE["box"]
+    dark = [image[box].copy() for image in images]
+    for image in dark:
+        image[8:12, 12:16, 5:9] *= 0.05
+    assert brain_mask(*dark, VOXEL).mask.mean() > 0.98
+
+
+def test_with_b0_alone_a_field_of_view_without_air_is_said(images):
+    _, warnings = brain_mask(images[0][INSIDE["box"]], voxel_size=VOXEL)
+    assert len(warnings) == 1
+    assert re.search(f"{opening(texts.MASK_WITHOUT_AIR)}|{opening(texts.MASK_LEAVES_OUT)}", warnings[0])
+
+
+@pytest.mark.parametrize("background", [0.0, -1000.0, np.nan])
+@pytest.mark.parametrize("grown", [-1, 0, 1])
+def test_of_an_extracted_brain_every_voxel_with_a_value_is_brain(images, head, background, grown):
+    kept = ndimage.binary_erosion(head.brain) if grown < 0 else ndimage.binary_dilation(head.brain, iterations=grown)
+    kept = head.brain if grown == 0 else kept
+    mask, warnings = brain_mask(*(np.where(kept, image, background) for image in images), VOXEL)
+    assert np.array_equal(mask, kept)
+    assert warnings == ()
+
+
+def test_an_extracted_brain_in_a_tight_box_is_kept_whole(images, head):
+    box = (slice(10, 38), slice(12, 48), slice(8, 26))
+    kept = ndimage.binary_erosion(head.brain, iterations=2)
+    mask, _ = brain_mask(*(np.where(kept, image, 0)[box] for image in images), VOXEL)
+    assert np.array_equal(mask, kept[box])
+
+
+def test_air_set_to_zero_by_the_console_leaves_scalp_and_eyes_out(images, head):
+    air = ndimage.median_filter(images[0], 3) < 0.15 * np.median(images[0][head.brain])
+    mask, _ = brain_mask(*(np.where(air, 0, image) for image in images), VOXEL)
+    assert dice(mask, head.brain) > 0.97
+    assert mask[head.eyes].mean() < 0.05
+
+
+@pytest.mark.parametrize("factor", [0.06, 10])
+def test_the_size_of_voxels_does_not_change_the_mask_of_a_whole_head(images, head, factor):
+    """Of a rodent, or of a phantom ten times as large."""
+    mask, _ = brain_mask(*images, np.array(VOXEL) * factor)
+    assert dice(mask, head.brain) > 0.96
+
+
+def test_a_mask_that_leaves_much_out_of_a_whole_head_says_so(images, head):
+    two = np.zeros_like(images[0]), np.zeros_like(images[0])
+    for to, image in zip(two, images, strict=True):  # two heads in one image
+        to[:] = np.where(head.brain, image, 0)[:, ::-1]
+    both = [np.concatenate([np.pad(t, 4), np.pad(t, 4)]) for t in two]
+    mask, warnings = brain_mask(*both, VOXEL)
+    assert mask.any()
+    assert warnings == (texts.MASK_LEAVES_OUT.format(percent=50),)
 
 
 @quick

@@ -1,6 +1,7 @@
 """The demo's picture: truth, weighted least squares, edge-pigment and its uncertainty, side by side."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,7 +66,7 @@ def draw(scan: SimulatedScan, wls: Maps, ours: Maps, mask: NDArray[np.bool_], ti
         write(pen, MARGIN + LABELS + i * (width + GAP) + width / 2, HEAD - 32, name, 18, BRIGHT, "centre")
     for j, (row, view) in enumerate(zip(rows, views, strict=True)):
         top = HEAD + j * (height + GAP + FOOT)
-        for k, label in enumerate((*row.labels, view.caption.removeprefix("axial  "))):
+        for k, label in enumerate((*row.labels, view.position)):
             write(pen, MARGIN, top + 8 + 24 * k, label, 18 if k == 0 else 14, BRIGHT if k == 0 else DIM)
         for i, picture in enumerate(row.pictures):
             left = MARGIN + LABELS + i * (width + GAP)
@@ -108,8 +109,7 @@ def _axial(viewer: Viewer, height: float) -> View:
     """The axial slice nearest to a height in mm."""
     index = round((height - float(viewer.affine[2, 3])) / float(viewer.voxel_size[2]))
     view = next(v for v in viewer.views() if v.plane == "axial")
-    position = float(viewer.affine[2, 3] + index * viewer.voxel_size[2])
-    return View("axial", index, f"axial  z = {position:.0f} mm", view.size, view.edges)
+    return replace(view, index=index, position=viewer.position("axial", index))
 
 
 def _mark(

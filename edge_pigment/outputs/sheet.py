@@ -1,7 +1,8 @@
 """One picture of a result, to judge it at a glance: each row a map, each column a slice.
 
 Rows: colour FA, FA, MD, their standard deviations, novelty, data share. Ranges are fixed, so that two sheets
-can be compared. Display is radiological: the patient's left is on the right of axial and coronal pictures.
+can be compared. Display is radiological: the patient's left is on the right of axial and coronal pictures. The verdict
+and what lowers it come before the pictures.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from edge_pigment import __version__
+from edge_pigment.findings import CARE, REPEAT, USABLE
 from edge_pigment.outputs.colour import Pixels, colour, direction_colour, table
 from edge_pigment.outputs.lettering import Ink, wrap, write
 from edge_pigment.outputs.views import View, Viewer
@@ -21,6 +23,10 @@ PAPER: Ink = (22, 24, 28)
 BRIGHT: Ink = (240, 240, 240)
 DIM: Ink = (165, 170, 178)
 AMBER: Ink = (255, 190, 70)
+RED: Ink = (255, 120, 95)
+VERDICT_INK = {USABLE: (120, 190, 255), CARE: AMBER, REPEAT: RED}
+MOST_LINES = 14
+"""Of reasons and warnings above the pictures; what is more stands in the report and the provenance."""
 DIRECTION_KEY: tuple[tuple[str, Ink], ...] = (
     ("left - right", (255, 110, 110)),
     ("front - back", (90, 220, 90)),
@@ -35,8 +41,11 @@ LARGEST_PICTURE = 300
 LEAST_HEIGHT = 170
 """Pixels: height that a label and a colour bar need."""
 CAPTION = 34
-"""Pixels: room above the pictures for what they show."""
+"""Pixels: room above the pictures for what they show, in one line."""
+INDENT = 24
+"""Pixels: what a list is indented by, at most."""
 BIG, NORMAL, SMALL, LEADING = 24, 17, 14, 7
+TILTED_POSITIONS = "Positions of tilted slices are those where they pass the brain's centre."
 Line = tuple[str, int, Ink]
 """Text, size, colour."""
 
@@ -96,7 +105,7 @@ def draw_sheet(
         affine: (4, 4) voxel indices -> scanner mm.
         title: name of the scan.
         provenance: of the result, for the second line; what it lacks is left out.
-        warnings: sentences for the foot of the sheet.
+        warnings: sentences for its head, after the reasons of the provenance's verdict.
 
     Returns:
         an RGB image.
@@ -105,9 +114,10 @@ def draw_sheet(
     plan = _Plan(viewer.views())
     rows = [row for row in ROWS if row.map in maps and (row is not COLOUR_FA or "FA" in maps)]
     width = 2 * EDGE + plan.abreast * plan.width
-    head = _head(title, provenance, width - 2 * EDGE)
-    foot = _foot(provenance, warnings, width - 2 * EDGE)
-    top = EDGE + _height(head) + CAPTION
+    head = _head(title, provenance, warnings, width - 2 * EDGE)
+    foot = _foot(provenance, viewer.is_tilted, width - 2 * EDGE)
+    captions = SMALL + LEADING if viewer.is_tilted else 0
+    top = EDGE + _height(head) + CAPTION + captions
     lines = -(-len(rows) // plan.abreast)
     sheet = Image.new("RGB", (width, top + lines * (plan.height + GAP) + _height(foot) + EDGE), PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -116,7 +126,9 @@ def draw_sheet(
     for column in range(plan.abreast):
         for view, x, w, _ in plan.pictures:
             x += EDGE + column * plan.width
-            write(draw, x + w / 2, top - 22, view.caption, SMALL, DIM, "centre")
+            said = [view.name, view.position] if viewer.is_tilted else [view.caption]
+            for line, text in enumerate(said):
+                write(draw, x + w / 2, top - 22 - captions + line * (SMALL + LEADING), text, SMALL, DIM, "centre")
     for i, row in enumerate(rows):
         x0, y0 = EDGE + i % plan.abreast * plan.width, top + i // plan.abreast * (plan.height + GAP)
         _label(draw, row, x0, y0, plan.height, np.asarray(maps[row.map])[mask])
@@ -220,10 +232,50 @@ def _key(draw: ImageDraw.ImageDraw, sheet: Image.Image, row: Row, x: int, y: int
         write(draw, x, top - SMALL - 12, row.unit, SMALL, DIM)
 
 
-def _head(title: str, provenance: Mapping[str, Any], width: int) -> list[Line]:
+def _head(title: str, provenance: Mapping[str, Any], warnings: Sequence[str], width: int) -> list[Line]:
+    """Name, facts, verdict, its reasons, other warnings, and notes; long lists are cut with a word."""
     lines: list[Line] = [(title, BIG, BRIGHT)]
     lines += [(line, NORMAL, DIM) for line in wrap("  |  ".join(facts(provenance)), NORMAL, width)]
+    quality = provenance.get("Quality", {})
+    level, reasons = quality.get("Verdict", ""), list(quality.get("Reasons", ()))
+    ink = VERDICT_INK.get(level, AMBER)
+    if level:
+        lines.append((f"{level[:1].upper()}{level[1:]}", BIG, ink))
+    told = [(reason, ink) for reason in reasons]
+    told += [(f"Warning: {warning}", AMBER) for warning in warnings if warning not in reasons]
+    room = MOST_LINES
+    for n, (text, colour_of) in enumerate(told):
+        wrapped = wrap(text, NORMAL, width - INDENT)
+        if len(wrapped) > room:
+            lines.append((f"... and {len(told) - n} more: see the report beside this picture.", NORMAL, AMBER))
+            break
+        room -= len(wrapped)
+        lines += [(f"{'   ' if i else '-  '}{line}", NORMAL, colour_of) for i, line in enumerate(wrapped)]
+    lines += [(line, SMALL, DIM) for note in notes(provenance) for line in wrap(note, SMALL, width)]
     return lines
+
+
+def notes(provenance: Mapping[str, Any]) -> list[str]:
+    """Which volumes were used, where some were left out, and how the noise was found."""
+    found: list[str] = []
+    used = provenance.get("Screening", {}).get("VolumesUsed", [])
+    if list(used) != list(range(len(used))) or provenance.get("Screening", {}).get("Findings"):
+        found.append(f"Volumes used (numbered from 0, as in the image): {ranges(used)}.")
+    noise = provenance.get("Noise", {})
+    if noise.get("Note"):
+        found.append(f"Noise, found by {noise.get('Method', 'unknown means')}: {noise['Note']}")
+    return found
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """As a user reads them: "0-2, 4, 6-12"."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(map(str, part)) for part in parts) or "none"
 
 
 def facts(provenance: Mapping[str, Any]) -> list[str]:
@@ -245,20 +297,21 @@ def facts(provenance: Mapping[str, Any]) -> list[str]:
         found.append(f"SNR of b=0 {noise['SNRb0']:.1f}")
     if "Novel" in provenance:
         found.append(f"novel voxels {100 * provenance['Novel']:.1f} %")
-    if "Device" in provenance:
-        found.append(", ".join(dict.fromkeys(str(v) for v in provenance["Device"].values())))
+    device = provenance.get("Device", {})
+    if device:  # why there is no GPU stands in the report
+        found.append(", ".join(dict.fromkeys(str(device[k]) for k in device if k not in ("Asked", "GPU"))))
     if "total" in provenance.get("Seconds", {}):
         found.append(f"{provenance['Seconds']['total']:.1f} s")
     return found
 
 
-def _foot(provenance: Mapping[str, Any], warnings: Sequence[str], width: int) -> list[Line]:
-    lines: list[Line] = []
-    for warning in warnings:
-        lines += [(line, NORMAL, AMBER) for line in wrap(f"Warning: {warning}", NORMAL, width)]
+def _foot(provenance: Mapping[str, Any], tilted: bool, width: int) -> list[Line]:
     bundle = provenance.get("Bundle", {})
     made_by = f"edge-pigment {__version__}"
     if bundle:
         made_by += f", prior {bundle.get('Name', '')} {bundle.get('Version', '')}".rstrip()
-    remark = f"{made_by}. Axial and coronal: the patient's left is on the right. For research, not for diagnosis."
-    return lines + [(line, SMALL, DIM) for line in wrap(remark, SMALL, width)]
+    remark = f"{made_by}. Axial and coronal: the patient's left is on the right."
+    if tilted:
+        remark += f" {TILTED_POSITIONS}"
+    remark += " For research, not for diagnosis."
+    return [(line, SMALL, DIM) for line in wrap(remark, SMALL, width)]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import Measurements
+from edge_pigment.brainmask import is_small, spread
 from edge_pigment.findings import Finding
 from edge_pigment.gradients import Convention
 from edge_pigment.physics.backend import Array
@@ -27,6 +28,11 @@ from edge_pigment.quality.verdict import REPEAT_MM, Verdict, judge
 SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 400.0, 2200.0
 """A newborn's brain, and the largest adult's with its fluid and membranes. The lower bound counts only for scans that
 cover a head (COVERAGE_MM)."""
+LEAST_SPREAD = 0.07
+"""By which b=0 or the weighted image varies in a brain. Parts of real brains have 0.11 and more; a vessel filled with
+one liquid has 0.05 at SNR 5, and less above."""
+LEAST_VARIED_VOXELS = 500
+"""Fewer can be one tissue."""
 COVERAGE_MM = 100.0
 """Extent of the image along its shortest axis, beyond which the whole brain should be in it."""
 
@@ -65,9 +71,8 @@ class Quality:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """For the user; the frame's and the mask's own warnings are told by who found them."""
-        told = {self.convention.warning, *self.mask_doubts}
-        return tuple(reason for reason in self.verdict.reasons if reason not in told)
+        """For the user; the frame's own warning is told by who found it."""
+        return tuple(reason for reason in self.verdict.reasons if reason != self.convention.warning)
 
     def as_dict(self) -> dict[str, Any]:
         """For the provenance; volumes and slices count from 0."""
@@ -86,6 +91,7 @@ class Quality:
             "MotionMm": {
                 "Largest": _or_none(self.motion.largest),
                 "Span": _or_none(self.motion.span),
+                "SpanWithoutEddyCurrents": _or_none(self.motion.span_without_eddy),
                 "Limits": _rounded(self.motion.limits),
                 "Moved": list(self.motion.moved),
                 "PerVolume": _rounded(self.motion.displacement),
@@ -146,7 +152,7 @@ def assess(
         convention=convention,
         snr=1 / sigma,
         mask_ml=ml,
-        mask_doubts=_mask_doubts(ml, acquisition),
+        mask_doubts=_mask_doubts(ml, mask, acquisition),
         residual=np.asarray(residual, float),
         directions_left=identify(left).rank if not left.is_b0.all() else 0,
         b0_left=int(left.is_b0.sum()),
@@ -156,11 +162,20 @@ def assess(
     )
 
 
-def _mask_doubts(ml: float, acquisition: Acquisition) -> tuple[str, ...]:
-    extent = np.array(acquisition.signal.shape[:3]) * acquisition.voxel_size
-    if ml > LARGEST_BRAIN_ML or (ml < SMALLEST_BRAIN_ML and extent.min() > COVERAGE_MM):
-        return (texts.MASK_VOLUME.format(ml=ml, low=SMALLEST_BRAIN_ML, high=LARGEST_BRAIN_ML),)
-    return ()
+def _mask_doubts(ml: float, mask: NDArray[np.bool_], acquisition: Acquisition) -> tuple[str, ...]:
+    """Why what is in the mask may be no human brain."""
+    shape, size = acquisition.signal.shape[:3], acquisition.voxel_size
+    extent = np.array(shape) * size
+    doubts = []
+    if is_small(size, shape):
+        doubts.append(texts.SMALL_SUBJECT.format(mm=extent.max()))
+    elif ml > LARGEST_BRAIN_ML or (ml < SMALLEST_BRAIN_ML and extent.min() > COVERAGE_MM):
+        doubts.append(texts.MASK_VOLUME.format(ml=ml, low=SMALLEST_BRAIN_ML, high=LARGEST_BRAIN_ML))
+    if mask.sum() >= LEAST_VARIED_VOXELS and acquisition.gradients.is_b0.any():
+        varies = max(spread(image, mask) for image in (acquisition.mean_b0, acquisition.mean_dwi))
+        if 0 < varies < LEAST_SPREAD:
+            doubts.append(texts.UNIFORM_SUBJECT.format(percent=100 * varies))
+    return tuple(doubts)
 
 
 def _rounded(values: NDArray[np.float64]) -> list[float | None]:

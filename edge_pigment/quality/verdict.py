@@ -57,8 +57,10 @@ def judge(quality: "Quality") -> Verdict:
         care.append(text.format(pairs=pairs, lead=q.swap.lead))
     if q.motion.moved:
         text = texts.MOVED.format(mm=q.motion.span, degrees=q.rotation, volumes=listed(q.motion.moved))
-        if q.motion.span > REPEAT_MM:
+        if q.motion.span_without_eddy > REPEAT_MM:
             repeat.append(f"{text} {texts.MOVED_TOO_FAR}")
+        elif q.motion.span > REPEAT_MM:
+            care.append(f"{text} {texts.MOVED_BY_EDDY_CURRENTS}")
         else:
             care.append(f"{text} {texts.MOVED_SOMEWHAT}")
     if q.convention.warning:

@@ -17,6 +17,7 @@ from PIL import Image
 from edge_pigment.outputs.report import draw_report
 from edge_pigment.outputs.report.charts import bars, sphere
 from edge_pigment.outputs.report.regions import areas, low_areas, novel_areas
+from edge_pigment.outputs.views import Viewer
 from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
 
 QUALITY = {
@@ -93,8 +94,59 @@ def test_the_page_holds_the_maps_from_left_to_right_back_to_front_foot_to_head(n
     value = entry["low"] + (image[tuple(told[0])] - 1) / 254 * (entry["high"] - entry["low"])
     assert value == pytest.approx(result.maps["FA"].max(), abs=0.004)
     if name != "oblique":
-        mm = np.array(data["origin"]) + i * np.array(data["size"])
-        assert np.abs(mm - (affine @ [*expected, 1])[:3]).max(1).min() < 1e-3
+        axes = {"sagittal": 0, "coronal": 1, "axial": 2}
+        positions = {axes[p["name"]]: [float(s.split()[2]) for s in p["positions"]] for p in data["planes"]}
+        mm = np.array([[positions[axis][n] for axis, n in enumerate(where)] for where in i])
+        assert np.abs(mm - (affine @ [*expected, 1])[:3]).max(1).min() < 0.51
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_sheet_and_page_state_the_same_position_of_a_slice(name):
+    """Of every slice on the sheet, also where slices are tilted."""
+    result, html = page(ORIENTATIONS[name])
+    data, _ = voxels(html)
+    stated = {plane["name"]: plane for plane in data["planes"]}
+    viewer = Viewer(result.mask, ORIENTATIONS[name])
+    for view in viewer.views():
+        number = view.index - viewer.first(view.plane)
+        assert stated[view.plane]["positions"][number] == view.position
+        assert stated[view.plane]["title"] == view.name
+        assert ("tilted" in view.name) == (name == "oblique")
+    assert ("pass the brain" in html) == (name == "oblique")
+
+
+def test_thin_scans_have_no_stripes():
+    result = make_result(np.diag([2.0, 2.0, 2.0, 1.0]), (40, 44, 2))
+    html = draw_report(result.maps, result.mask, result.affine, "x", {"Quality": QUALITY})
+    data, _ = voxels(html)
+    assert [plane["name"] for plane in data["planes"]] == ["axial"]
+    assert len(data["planes"][0]["positions"]) == 2
+    assert "<figure" in html
+    assert 'id="coronal"' not in html
+
+
+def test_many_reasons_do_not_push_the_pictures_out():
+    reasons = [f"Volume {n} is dark." for n in range(30)]
+    _, html = page(quality=QUALITY | {"Verdict": CARE, "Reasons": reasons}, warnings=[*reasons, "The mask is odd."])
+    before = html[: html.index('id="viewer"')]
+    assert before.index("Volume 0 is dark.") < before.index("<details>") < before.index("Volume 29 is dark.")
+    assert before.count("Volume 3 is dark.") == 1
+    assert "The mask is odd." in before
+
+
+def test_what_was_left_out_and_doubts_of_the_noise_are_shown():
+    result = make_result()
+    screening = {"VolumesUsed": [0, 1, 2, 4, 6, 7], "Findings": ["Volume 3 is a mean of others."]}
+    noise = {"Sigma": 12.5, "SNRb0": 20.0, "Method": "angular residuals", "Note": "The image was filtered."}
+    provenance = PROVENANCE | {"Quality": QUALITY, "Screening": screening, "Noise": noise}
+    html = draw_report(result.maps, result.mask, result.affine, "x", provenance)
+    assert "as in the image): 0-2, 4, 6-7." in html
+    assert html.count("The image was filtered.") == 2
+    assert "angular residuals" in html
+    assert "of those used: 0-2, 4, 6-7" in html
+    provenance["Screening"] = {"VolumesUsed": [0, 1]}
+    plain = draw_report(result.maps, result.mask, result.affine, "x", provenance)
+    assert "Volumes used" not in plain
 
 
 def test_a_large_image_is_thinned(monkeypatch):
@@ -160,7 +212,7 @@ addEventListener('load', () => setTimeout(() => {
   const caption = (plane) => document.querySelector(`#${plane} figcaption`).textContent;
   const told = {ready: document.body.dataset.ready, verdict: document.querySelector('#verdict .word').textContent};
   const number = (plane) => +caption(plane).match(/\\((\\d+) \\//)[1];
-  const start = number('axial');
+  const start = number('axial'); told.caption = caption('axial');
   key('ArrowUp'); told.up = number('axial') - start;
   key('ArrowDown'); key('ArrowDown'); told.down = number('axial') - start;
   key('ArrowRight'); const middle = number('coronal'); key('ArrowDown'); told.coronal = number('coronal') - middle;
@@ -193,6 +245,10 @@ def test_in_a_browser_keys_and_sliders_work_and_nothing_is_fetched(tmp_path: Pat
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     told = json.loads(unescape(re.search(r'data-probe="([^"]*)"', done.stdout)[1]))
     assert told["ready"] == "yes"
+    data, _ = voxels(html)
+    first = data["start"][2]
+    of_all = f"({first + 1} / {data['shape'][2]})"
+    assert told["caption"] == f"axial  {data['planes'][0]['positions'][first]}  {of_all}"
     assert told["verdict"] == "Usable"
     assert (told["up"], told["down"], told["coronal"]) == (1, -1, -1)
     assert told["slider"] == 3

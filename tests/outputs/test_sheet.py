@@ -6,7 +6,7 @@ from made_result import ORIENTATIONS, PROVENANCE, make_result
 
 from edge_pigment.outputs.colour import colour, direction_colour, table
 from edge_pigment.outputs.lettering import printable, wrap
-from edge_pigment.outputs.sheet import ROWS, draw_sheet, facts
+from edge_pigment.outputs.sheet import MOST_LINES, ROWS, _head, draw_sheet, facts, notes
 from edge_pigment.outputs.views import Viewer
 
 RED, GREEN, BLUE = np.eye(3, dtype=int)
@@ -80,6 +80,8 @@ def test_colours_are_anatomical(orientation):
         ((40, 3, 44), (2, 5, 2), {"coronal"}),
         ((40, 44, 12), (1.5, 1.5, 6), {"axial", "coronal", "sagittal"}),
         ((3, 3, 3), (2, 2, 2), {"axial"}),
+        ((80, 90, 10), (2, 2, 2), {"axial"}),
+        ((5, 44, 40), (5, 2, 2), {"sagittal"}),
     ],
 )
 def test_any_grid(shape, voxel, planes):
@@ -131,6 +133,62 @@ def test_bad_values_and_missing_maps_do_not_end_a_run():
 def test_warnings_and_long_names_fit():
     result = make_result(shape=(40, 44, 36), warnings=["word " * 100, "σ is estimated → ±5 % 扫描"])
     assert sheet(result, "n" * 300).height > sheet(make_result(shape=(40, 44, 36))).height
+
+
+def test_the_verdict_and_its_reasons_come_before_the_pictures():
+    plain = make_result(shape=(40, 44, 36))
+    result = make_result(shape=(40, 44, 36), warnings=["The table is odd."])
+    result.provenance = PROVENANCE | {"Quality": {"Verdict": "repeat the scan", "Reasons": ["Volume 2 is dark."]}}
+    told = [text for text, *_ in _head("x", result.provenance, result.warnings, 1500)]
+    places = [told.index(s) for s in ("Repeat the scan", "-  Volume 2 is dark.", "-  Warning: The table is odd.")]
+    assert places == sorted(places)
+    assert sheet(result).height > sheet(plain).height
+    below = [np.asarray(drawn)[-400:] for drawn in (sheet(result), sheet(plain))]
+    np.testing.assert_array_equal(*below)
+
+
+def test_long_lists_do_not_push_the_pictures_out():
+    reasons = [f"Volume {n} is {'very ' * 60}dark." for n in range(40)]
+    told = _head("x", PROVENANCE | {"Quality": {"Verdict": "usable with care", "Reasons": reasons}}, reasons, 1500)
+    assert len(told) < MOST_LINES + 6
+    assert any("more: see the report" in text for text, *_ in told)
+
+
+def test_what_was_left_out_and_doubts_of_the_noise_are_noted():
+    assert notes(PROVENANCE) == []
+    assert notes({"Screening": {"VolumesUsed": [0, 1, 2], "Findings": []}}) == []
+    assert notes({"Screening": {"VolumesUsed": [0, 2, 3], "Findings": ["One was a copy."]}})[0].endswith(": 0, 2-3.")
+    (note,) = notes({"Noise": {"Method": "angular residuals", "Note": "Filtered."}})
+    assert "angular residuals" in note
+    assert "Filtered." in note
+
+
+@pytest.mark.parametrize("degrees", [0, 1, 12, 40])
+def test_tilted_slices_say_so_and_where_they_pass_the_centre(degrees):
+    turn = np.eye(4)
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn[1:3, 1:3] = [[cosine, -sine], [sine, cosine]]
+    mask = np.zeros((40, 44, 36), bool)
+    mask[5:30, 8:40, 4:34] = True
+    affine = turn @ np.array([[-2.0, 0, 0, 40], [0, 2, 0, -44], [0, 0, 2, -36], [0, 0, 0, 1]])
+    viewer = Viewer(mask, affine)
+    names = {view.plane: view.name for view in viewer.views()}
+    tilted = f", tilted {degrees}°" if degrees > 1 else ""
+    assert names == {"axial": f"axial{tilted}", "coronal": f"coronal{tilted}", "sagittal": "sagittal"}
+    centre = np.argwhere(mask).mean(0)
+    for view in viewer.views():
+        if view.plane == "axial":
+            at = affine @ [*centre[:2], view.index, 1]  # third image axis runs upwards
+            assert float(view.position.split()[2]) == pytest.approx(at[2], abs=0.51)
+    sheet(make_result(affine, (40, 44, 36)))
+
+
+def test_fine_slices_have_positions_that_differ():
+    viewer = Viewer(np.ones((40, 44, 36), bool), np.diag([0.15, 0.15, 0.5, 1]))
+    positions = viewer.positions("axial")
+    assert len(set(positions)) == 36
+    assert positions[1] == "z = 0.5 mm"
+    assert Viewer(np.ones((40, 44, 36), bool), np.diag([2.0, 2, 2, 1])).position("axial", 0) == "z = 0 mm"
 
 
 def test_every_map_of_the_sheet_exists():

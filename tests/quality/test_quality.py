@@ -1,10 +1,13 @@
 """Ruined scans are caught, each by its own measure; the clean one is left in peace."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
+from conftest import DIRECTIONS_6, opening
+from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import gather
 from edge_pigment.gradients import Convention, GradientTable
@@ -110,6 +113,32 @@ def test_a_doubtful_frame_is_a_reason_but_not_told_twice(scan):
     quality = look(scan, convention=DOUBT)
     assert quality.verdict == (CARE, (DOUBT.warning,))
     assert quality.warnings == ()
+
+
+def ball(voxel, sigma=0.1):
+    """A vessel of water at 22 °C, 32 x 32 x 12 voxels."""
+    x, y = np.meshgrid(np.arange(32), np.arange(32), indexing="ij")
+    inside = np.repeat(((x - 16) ** 2 + (y - 16) ** 2 < 13**2)[..., None], 12, axis=2)
+    bvals, bvecs = np.array([0.0] + [1000.0] * 6), np.concatenate([np.zeros((1, 3)), DIRECTIONS_6])
+    signal = np.where(inside[..., None], np.exp(-bvals * 2.1e-3), 0)
+    noise = sigma * np.random.default_rng(0).standard_normal((2, *signal.shape))
+    table = GradientTable(bvals, bvecs)
+    return Acquisition(np.hypot(signal + noise[0], noise[1]), table, np.diag([*voxel, 1.0])), inside, sigma
+
+
+def test_a_phantom_is_told_from_a_brain():
+    (reason,) = look(ball((3, 3, 5))).mask_doubts
+    assert re.search(opening(texts.UNIFORM_SUBJECT), reason)
+    assert reason in look(ball((3, 3, 5))).warnings
+
+
+def test_a_scan_too_small_for_a_human_head_is_said(scan):
+    acquisition, mask, sigma = scan
+    affine = acquisition.affine @ np.diag([0.06, 0.06, 0.06, 1])
+    quality = look((Acquisition(acquisition.signal, acquisition.gradients, affine), mask, sigma))
+    (reason,) = quality.mask_doubts
+    assert re.search(opening(texts.SMALL_SUBJECT), reason)
+    assert quality.verdict.level == CARE
 
 
 def test_fewer_than_six_directions_are_said(scan):

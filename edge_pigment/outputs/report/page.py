@@ -13,7 +13,8 @@ from edge_pigment import __version__
 from edge_pigment.outputs.report import charts
 from edge_pigment.outputs.report.pictures import volumes
 from edge_pigment.outputs.report.regions import Area, areas
-from edge_pigment.outputs.sheet import facts
+from edge_pigment.outputs.sheet import TILTED_POSITIONS, facts, notes, ranges
+from edge_pigment.outputs.views import Viewer
 from edge_pigment.precision import measure_precision
 from edge_pigment.quality import levels
 from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
@@ -24,6 +25,8 @@ CANVAS = (560, 470)
 _LOOK = {USABLE: ("usable", "✓"), CARE: ("care", "!"), REPEAT: ("repeat", "✕")}
 """Class and sign of each verdict: colour is never all that tells them apart."""
 _NOT_JUDGED = ("unknown", "?")
+MOST_TOLD = 6
+"""Reasons and warnings shown at once, so that the pictures stay on the first screen."""
 _LOOK_AT = {
     "MD": "whose diffusion is far below the rest of the brain (a lesion, or an artefact)",
     "novelty": "unlike its surroundings, or healthy tissue there (a lesion, an artefact, or new to the prior)",
@@ -59,20 +62,22 @@ def draw_report(
     told = [*quality.get("Reasons", ()), *quality.get("Protocol", {}).get("Limits", ())]
     others = [warning for warning in warnings if warning not in told]
     data = volumes(maps, mask, affine) | {"novel": NOVEL}
-    notes = []
+    viewer = Viewer(mask, affine)
+    remarks = []
     if quality.get("Verdict") != REPEAT:  # else what there is to see is the fault
-        notes = _precision(maps, mask)
-        notes += [_look_at(name, some, data) for name, some in areas(maps, mask, affine).items()]
+        remarks = _precision(maps, mask)
+        remarks += [_look_at(name, some, viewer, data["thin"]) for name, some in areas(maps, mask, affine).items()]
+    remarks += [f'<span class="dim">{escape(note)}</span>' for note in notes(provenance)]
     body = "".join(
         [
             f"<header><h1>{escape(title)}</h1>",
             f'<span class="dim">{escape("  ·  ".join(facts(_shown(provenance))))}</span></header>',
-            _verdict(quality, notes),
-            _viewer(),
+            _verdict(quality, remarks, others),
+            _viewer(viewer),
             '<section class="cards">',
-            _volumes(quality),
+            _volumes(quality, provenance.get("Screening", {}).get("VolumesUsed", ())),
             _protocol(provenance, quality),
-            _details(provenance, quality, others),
+            _details(provenance, quality),
             "</section>",
             f'<footer class="dim">edge-pigment {__version__}. Pictures are radiological: the patient’s right is on the '
             "left. For research, not for diagnosis.</footer>",
@@ -103,11 +108,17 @@ def _items(sentences: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{s}</li>" for s in sentences) + "</ul>" if sentences else ""
 
 
-def _verdict(quality: Mapping[str, Any], notes: Sequence[str]) -> str:
+def _verdict(quality: Mapping[str, Any], remarks: Sequence[str], warnings: Sequence[str]) -> str:
+    """The verdict, why, and what else the user is warned of; of many the first, the rest on demand."""
     level = quality.get("Verdict", "")
     look, sign = _LOOK.get(level, _NOT_JUDGED)
-    reasons = _items([escape(reason) for reason in quality.get("Reasons", ())]) or f"<p>{_all_well(quality)}</p>"
-    reasons += "".join(f"<p>{note}</p>" for note in notes)
+    told = [escape(text) for text in (*quality.get("Reasons", ()), *warnings)]
+    reasons = _items(told[:MOST_TOLD])
+    if len(told) > MOST_TOLD:
+        reasons += f"<details><summary>and {len(told) - MOST_TOLD} more</summary>{_items(told[MOST_TOLD:])}</details>"
+    if not quality.get("Reasons"):
+        reasons = f"<p>{_all_well(quality)}</p>{reasons}"
+    reasons += "".join(f"<p>{remark}</p>" for remark in remarks)
     word = level[:1].upper() + level[1:] or "Not judged"
     return (
         f'<section id="verdict" class="{look}"><div class="sign" aria-hidden="true">{sign}</div>'
@@ -129,14 +140,14 @@ def _precision(maps: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_]) -> lis
     ]
 
 
-def _look_at(name: str, some: Sequence[Area], data: Mapping[str, Any]) -> str:
+def _look_at(name: str, some: Sequence[Area], viewer: Viewer, thin: Sequence[int]) -> str:
     """A sentence with a link to each area: where the pictures go, and the slice and the map that they show then."""
-    links = []
+    links, plane = [], viewer.planes[0]
+    axis = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
     for area in some:
-        z, height = area.centre[2] - data["origin"][2], data["size"][2]
-        slice_number = min(max(round(z / height), 0), data["shape"][2] - 1) + 1
-        goto = f'data-goto="{",".join(f"{v:.1f}" for v in area.centre)}" data-map="{name}"'
-        links.append(f'<a href="#" {goto}>{area.ml:.1f} ml in axial slice {slice_number}</a>')
+        at = [i // step for i, step in zip(viewer.nearest(area.centre), thin, strict=True)]
+        goto = f'data-goto="{",".join(map(str, at))}" data-map="{name}"'
+        links.append(f'<a href="#" {goto}>{area.ml:.1f} ml in {plane} slice {at[axis] + 1}</a>')
     return f"<b>Look at</b> tissue {_LOOK_AT[name]}: {', '.join(links)}."
 
 
@@ -151,16 +162,17 @@ def _all_well(quality: Mapping[str, Any]) -> str:
     )
 
 
-def _viewer() -> str:
+def _viewer(viewer: Viewer) -> str:
     width, height = CANVAS
+    tilted = f'<div class="dim">{TILTED_POSITIONS}</div>' if viewer.is_tilted else ""
     figures = "".join(
         f'<figure id="{plane}"><figcaption></figcaption>'
         f'<canvas width="{width}" height="{height}" aria-label="{plane} slice"></canvas>'
         f'<input type="range" min="0" max="1" value="0" aria-label="{plane} slice"></figure>'
-        for plane in ("axial", "coronal", "sagittal")
+        for plane in viewer.planes
     )
     return (
-        f'<section id="viewer"><div id="maps"></div><div class="planes">{figures}</div>'
+        f'<section id="viewer"><div id="maps"></div><div class="planes n{len(viewer.planes)}">{figures}</div>{tilted}'
         '<div class="scale"><canvas id="key" width="180" height="12"></canvas><span id="legend"></span>'
         '<span id="note" class="dim"></span></div>'
         f'<div id="readout" class="dim"></div><div class="dim screen">{_KEYS}</div>'
@@ -168,9 +180,11 @@ def _viewer() -> str:
     )
 
 
-def _volumes(quality: Mapping[str, Any]) -> str:
+def _volumes(quality: Mapping[str, Any], used: Sequence[int]) -> str:
     if not quality:
         return ""
+    whole = list(used) == list(range(len(used)))
+    numbering = "from 0" if whole else f"from 0, of those used: {ranges(used)}"
     found, moved = quality["Volumes"], quality["MotionMm"]
     percent = [None if v is None else 100 * float(np.expm1(v)) for v in found["LogLevel"]]
     outliers = found["Outliers"]
@@ -185,7 +199,7 @@ def _volumes(quality: Mapping[str, Any]) -> str:
         f"Exchanged volumes: {exchanged or 'none'}.",
     ]
     return (
-        '<div class="card"><h2>Volumes (from 0)</h2>'
+        f'<div class="card"><h2>Volumes ({numbering})</h2>'
         "<h3>Brightness against volumes of the same b</h3>"
         f"{charts.bars(percent, round(100 * float(np.expm1(levels.GAIN))), ' %', outliers, signed=True)}"
         "<h3>Displacement, motion or eddy currents</h3>"
@@ -234,11 +248,13 @@ def _frame(frame: Mapping[str, Any]) -> str:
     return "as fibres run"
 
 
-def _details(provenance: Mapping[str, Any], quality: Mapping[str, Any], warnings: Sequence[str]) -> str:
+def _details(provenance: Mapping[str, Any], quality: Mapping[str, Any]) -> str:
     noise, bundle, device = (provenance.get(k, {}) for k in ("Noise", "Bundle", "Device"))
     rows = []
     if "Sigma" in noise:
         rows.append(("noise σ", f"{float(noise['Sigma']):.4g} ({noise.get('Method', '')})".replace(" ()", "")))
+    if noise.get("Note"):
+        rows.append(("doubts of σ", str(noise["Note"])))
     if "SNRb0" in noise:
         rows.append(("SNR of b=0", f"{noise['SNRb0']:.1f}"))
     if quality:
@@ -258,8 +274,7 @@ def _details(provenance: Mapping[str, Any], quality: Mapping[str, Any], warnings
     software = provenance.get("Software", {})
     if software:
         rows.append(("software", ", ".join(f"{k} {v}" for k, v in software.items())))
-    told = _items([escape(warning) for warning in warnings])
-    return f'<div class="card"><h2>Measures and provenance</h2>{_table(rows)}{told}</div>'
+    return f'<div class="card"><h2>Measures and provenance</h2>{_table(rows)}</div>'
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

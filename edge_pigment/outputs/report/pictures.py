@@ -24,7 +24,8 @@ _PNG_LEVEL = 4
 
 
 def volumes(maps: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> dict[str, Any]:
-    """What the script needs: grid, colour tables, and of each map its label, range and picture.
+    """What the script needs: grid, planes with the position of each slice, colour tables, and of each map its label,
+    range and picture.
 
     Args:
         maps: by name, as `Result.maps`.
@@ -48,10 +49,17 @@ def volumes(maps: Mapping[str, NDArray[Any]], mask: NDArray[np.bool_], affine: N
         else:
             pixels = _levels(block * np.float32(row.scale), row, inside)
         shown.append(_entry(row, np.asarray(pixels, np.uint8)))
+    steps = {"axial": 1, "coronal": thin, "sagittal": thin}
+    planes = [
+        {"name": plane, "title": viewer.name(plane), "positions": viewer.positions(plane, steps[plane])}
+        for plane in viewer.planes
+    ]
     return {
         "shape": list(inside.shape),
         "size": size,
-        "origin": [float(v) for v in viewer.origin],
+        "thin": [thin, thin, 1],
+        "planes": planes,
+        "tilted": viewer.is_tilted,
         "start": [int(i) for i in _start(inside)],
         "tables": {name: table(name).tobytes().hex() for name in {row.table for row in ROWS}},
         "maps": shown,

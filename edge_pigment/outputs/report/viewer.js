@@ -4,12 +4,13 @@
   const data = JSON.parse(document.getElementById("volumes").textContent);
   const [nx, ny, nz] = data.shape, size = data.size;
   const at = data.start.slice();
-  const planes = [
-    { name: "axial", axis: 2, across: 0, up: 1, edges: ["R", "L", "A", "P"] },
-    { name: "coronal", axis: 1, across: 0, up: 2, edges: ["R", "L", "S", "I"] },
-    { name: "sagittal", axis: 0, across: 1, up: 2, edges: ["A", "P", "S", "I"] },
-  ];
-  const letters = "xyz";
+  const cuts = {
+    axial: { axis: 2, across: 0, up: 1, edges: ["R", "L", "A", "P"] },
+    coronal: { axis: 1, across: 0, up: 2, edges: ["R", "L", "S", "I"] },
+    sagittal: { axis: 0, across: 1, up: 2, edges: ["A", "P", "S", "I"] },
+  };
+  // only planes in which the scan shows something; positions are texts, the same as on the sheet
+  const planes = data.planes.map((plane) => ({ ...plane, ...cuts[plane.name] }));
   let current = 0, active = 0, lines = true, base = null;
 
   const tables = {};
@@ -85,8 +86,8 @@
     ctx.textAlign = "right"; ctx.fillText(r, canvas.width - 6, canvas.height / 2);
     ctx.textAlign = "center"; ctx.fillText(t, canvas.width / 2, 14); ctx.fillText(b, canvas.width / 2, canvas.height - 12);
     ctx.shadowBlur = 0;
-    const mm = data.origin[plane.axis] + at[plane.axis] * size[plane.axis];
-    plane.caption.textContent = `${plane.name}  ${letters[plane.axis]} = ${mm.toFixed(0)} mm  (${at[plane.axis] + 1} / ${data.shape[plane.axis]})`;
+    const i = at[plane.axis];
+    plane.caption.textContent = `${plane.title}  ${plane.positions[i]}  (${i + 1} / ${data.shape[plane.axis]})`;
     plane.slider.value = at[plane.axis];
     plane.figure.classList.toggle("active", planes[active] === plane);
   }
@@ -154,8 +155,8 @@
     const by = e.shiftKey ? 5 : 1;
     if (e.key === "ArrowUp" || e.key === "PageUp") step(planes[active], by);
     else if (e.key === "ArrowDown" || e.key === "PageDown") step(planes[active], -by);
-    else if (e.key === "ArrowRight") { active = (active + 1) % 3; show(); }
-    else if (e.key === "ArrowLeft") { active = (active + 2) % 3; show(); }
+    else if (e.key === "ArrowRight") { active = (active + 1) % planes.length; show(); }
+    else if (e.key === "ArrowLeft") { active = (active + planes.length - 1) % planes.length; show(); }
     else if (e.key >= "1" && e.key <= "9") choose(+e.key - 1);
     else if (e.key === "c") { lines = !lines; show(); }
     else return;
@@ -171,10 +172,7 @@
   });
   document.querySelectorAll("[data-goto]").forEach((link) => link.addEventListener("click", (e) => {
     e.preventDefault();
-    link.dataset.goto.split(",").forEach((mm, axis) => {
-      const i = Math.round((+mm - data.origin[axis]) / size[axis]);
-      at[axis] = Math.max(0, Math.min(data.shape[axis] - 1, i));
-    });
+    link.dataset.goto.split(",").forEach((i, axis) => { at[axis] = Math.max(0, Math.min(data.shape[axis] - 1, +i)); });
     choose(data.maps.findIndex((m) => m.key === link.dataset.map));
     document.getElementById("viewer").scrollIntoView();
   }));
