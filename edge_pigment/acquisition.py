@@ -6,7 +6,7 @@ doubtful but usable ends in `Acquisition.warnings`.
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,18 @@ class Acquisition:
 
     @property
     def mean_b0(self) -> Volume:
-        """(X, Y, Z) mean of the b=0 volumes."""
+        """(X, Y, Z) mean of the b=0 volumes' finite values; NaN where there is none."""
         return self._mean(self.gradients.is_b0)
 
     @property
     def mean_dwi(self) -> Volume:
-        """(X, Y, Z) mean of the diffusion-weighted volumes."""
+        """(X, Y, Z) mean of the diffusion-weighted volumes' finite values; NaN where there is none."""
         return self._mean(~self.gradients.is_b0)
+
+    def with_b0_threshold(self, threshold: float | None = None) -> "Acquisition":
+        """The scan with what counts as b=0 decided anew, as `GradientTable.with_b0_threshold` does."""
+        table = self.gradients.with_b0_threshold(threshold)
+        return self if table is self.gradients else replace(self, gradients=table)
 
     def subset(self, indices: ArrayLike) -> "Acquisition":
         """The scan with only these volumes (indices or boolean mask), in this order."""
@@ -89,18 +94,33 @@ class Acquisition:
     def _mean(self, chosen: NDArray[np.bool_]) -> Volume:
         # one volume at a time: a boolean index would copy the scan
         total = np.zeros(self.signal.shape[:3], np.float32, order="F")
+        with np.errstate(invalid="ignore"):  # inf - inf
+            for n in np.flatnonzero(chosen):
+                total += self.signal[..., n]
+        if np.isfinite(total).all():
+            return total / np.float32(max(chosen.sum(), 1))
+        total[:] = 0
+        count = np.zeros_like(total)
         for n in np.flatnonzero(chosen):
-            total += self.signal[..., n]
-        return total / np.float32(max(chosen.sum(), 1))
+            known = np.isfinite(self.signal[..., n])
+            total += np.where(known, self.signal[..., n], np.float32(0))
+            count += known
+        return np.where(count > 0, total / np.maximum(count, 1), np.float32(np.nan))
 
 
-def read_acquisition(image: str | Path, bval: str | Path | None = None, bvec: str | Path | None = None) -> Acquisition:
+def read_acquisition(
+    image: str | Path,
+    bval: str | Path | None = None,
+    bvec: str | Path | None = None,
+    b0_threshold: float | None = None,
+) -> Acquisition:
     """Read a scan and check it.
 
     Args:
         image: 4D NIfTI of magnitudes (.nii or .nii.gz).
         bval: b-values, s/mm²; default: the image's name with .bval.
         bvec: directions by the BIDS/FSL rule; default: the image's name with .bvec.
+        b0_threshold: s/mm², the largest b that counts as b=0; None: 50, or more where no volume is below.
 
     Raises:
         InputError: a file is missing, damaged, or not what is expected.
@@ -118,7 +138,11 @@ def read_acquisition(image: str | Path, bval: str | Path | None = None, bvec: st
         raise InputError(texts.AFFINE_SINGULAR.format(path=path))
     # the small files first: what is wrong with them is told before a large image is read
     gradients = GradientTable.from_fsl_files(
-        _gradient_file(path, "bval", bval), _gradient_file(path, "bvec", bvec), affine, nifti.shape[3]
+        _gradient_file(path, "bval", bval),
+        _gradient_file(path, "bvec", bvec),
+        affine,
+        nifti.shape[3],
+        b0_threshold,
     )
     warnings = []
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:

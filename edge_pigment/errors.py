@@ -96,7 +96,8 @@ BVEC_NOT_UNIT = (
 )
 NO_B0 = (
     "No volume with b = 0 (b at most {threshold:g} s/mm²; the smallest is {smallest:g}): the signal "
-    "without diffusion weighting must be known. Add at least one b=0 volume."
+    "without diffusion weighting must be known. Add at least one b=0 volume, or say with --b0-threshold up to which b "
+    "a volume counts as b=0."
 )
 NO_DIFFUSION_WEIGHTING = "No volume is diffusion-weighted: the largest b-value is {largest:g} s/mm²."
 

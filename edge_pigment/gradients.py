@@ -5,8 +5,8 @@ rule: the components of a `.bvec` file refer to the image axes, except that the 
 det(affine) > 0 (FSL FDT guide, "What conventions do the bvecs use?"; BIDS, "Diffusion imaging data").
 `from_fsl_files` and `to_fsl` are the only places where that sign is applied.
 
-Units. b in s/mm² here and in files. A volume counts as b=0 where b <= B0_THRESHOLD; its direction is zero,
-whatever the file says, so that it cannot enter the model.
+Units. b in s/mm² here and in files. A volume counts as b=0 where b <= b0_threshold. The model takes it with its own b
+and direction all the same, unless b is negligible; without a direction it is one of all directions, as a trace image.
 
 Trace images. A diffusion-weighted volume without a direction, 0 0 0, is taken for a trace image, the geometric mean of
 three orthogonal directions, where no volume of its shell has one. Beside directions it is refused: there it is a mean
@@ -41,10 +41,22 @@ Float = NDArray[np.float64]
 
 B0_THRESHOLD = 50.0
 """s/mm². Scanners write small b-values where they mean none (UIH 1, Philips 0.004); as DIPY."""
+NEGLIGIBLE_B = 5.0
+"""s/mm², up to which the model takes b for 0: it costs tissue 0.4 % of its signal and fluid 1.5 %, which is less than
+scanners drift, and what they write there (0.004, 1, 5) are their imaging gradients rather than a measurement."""
+HIGHEST_ANCHOR = 100.0
+"""s/mm². Where no volume is at b <= B0_THRESHOLD, the lowest b up to here stands for b=0: tissue keeps nine tenths of
+its signal, and the model adds the rest (b=0 of HCP's 7 T scans is stored as 55 to 65)."""
+ANCHOR_SHARE = 0.25
+"""Of the largest b: the volumes that stand for b=0 must be clearly below the others."""
 NORM_TOLERANCE = 0.02
 """Rounding to two decimals moves a length by 1 % at most; where b is meant, 2 % of length is 4 % of b."""
 SHELL_GAP = 80.0
 """s/mm². Neighbouring b-values further apart are two shells; imaging gradients move b by less (MRtrix)."""
+SHELL_WIDTH, LEAST_SHELL_WIDTH = 0.1, 50.0
+"""Largest spread of a shell, as a share of its lowest b, and in s/mm². Imaging gradients spread b by up to 5 %; b-values
+that go on in small steps (IVIM, a grid in q-space) are not alike. Within 10 % the brain's level varies by 10 % at b =
+1000."""
 LARGEST_B_IN_MS_PER_UM2 = 20.0
 """A table whose largest b is below is in ms/µm²: no protocol stops at 20 s/mm², few reach 20 ms/µm²."""
 TRACT_FA = 0.25
@@ -64,7 +76,7 @@ CLEARLY = 4.0
 
 
 class Shell(NamedTuple):
-    """Diffusion-weighted volumes of about one b-value."""
+    """Diffusion-weighted volumes of about one b-value, no more than SHELL_WIDTH or LEAST_SHELL_WIDTH apart."""
 
     bval: float
     """Median, s/mm²."""
@@ -73,15 +85,19 @@ class Shell(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class GradientTable:
-    """b-values (N,) in s/mm² and unit directions (N, 3) along the image axes, zero where b=0 and of trace images.
+    """b-values (N,) in s/mm² and unit directions (N, 3) along the image axes, zero where there is none.
+
+    None is in trace images, at negligible b, and where a volume that counts as b=0 has no unit vector in the file.
+    b0_threshold: s/mm², the largest b that counts as b=0.
 
     Raises:
-        InputError: values that are not finite, b < 0, a direction that is not of unit length where b > B0_THRESHOLD, or
+        InputError: values that are not finite, b < 0, a direction that is not of unit length where b > b0_threshold, or
             that is zero where others of its shell are not.
     """
 
     bvals: Float
     bvecs: Float
+    b0_threshold: float = B0_THRESHOLD
 
     def __post_init__(self) -> None:
         bvals = np.array(self.bvals, np.float64)
@@ -89,17 +105,20 @@ class GradientTable:
         if bvals.ndim != 1 or bvecs.shape != (len(bvals), 3):
             raise ValueError(f"bvals (N,) and bvecs (N, 3) expected, got {bvals.shape} and {bvecs.shape}")
         _refuse(~np.isfinite(bvals), texts.GRADIENTS_NOT_FINITE, kind="b-value")
+        weighted = bvals > self.b0_threshold
+        # of b=0 some tools write nan, the normalised zero vector
+        bvecs[~weighted & ~np.isfinite(bvecs).all(1)] = 0
         _refuse(~np.isfinite(bvecs).all(1), texts.GRADIENTS_NOT_FINITE, kind="direction")
         _refuse(bvals < 0, texts.BVAL_NEGATIVE)
-        weighted = bvals > B0_THRESHOLD
         length = np.linalg.norm(bvecs, axis=1)
         directed = weighted & (length > 0)
         missing = weighted & ~directed
-        for shell in _shells(bvals):
+        for shell in _shells(bvals, self.b0_threshold):
             if directed[shell.indices].any():
                 _refuse(missing & np.isin(np.arange(len(bvals)), shell.indices), texts.BVEC_ZERO, bval=shell.bval)
         off = directed & (np.abs(length - 1) > NORM_TOLERANCE)
         _refuse(off, texts.BVEC_NOT_UNIT, length=length[off][0] if off.any() else 1.0)
+        directed |= ~weighted & (bvals > NEGLIGIBLE_B) & (np.abs(length - 1) <= NORM_TOLERANCE)
         bvecs = np.where(directed[:, None], bvecs / np.where(directed, length, 1)[:, None], 0.0)
         for name, array in (("bvals", bvals), ("bvecs", bvecs)):
             array.flags.writeable = False
@@ -110,8 +129,13 @@ class GradientTable:
 
     @property
     def is_b0(self) -> NDArray[np.bool_]:
-        """(N,) where b <= B0_THRESHOLD."""
-        return self.bvals <= B0_THRESHOLD
+        """(N,) where b <= b0_threshold."""
+        return self.bvals <= self.b0_threshold
+
+    @property
+    def model_bvals(self) -> Float:
+        """(N,) s/mm², b as the model takes it: each volume's own, 0 where it is negligible."""
+        return np.where(self.bvals <= NEGLIGIBLE_B, 0.0, self.bvals)
 
     @property
     def is_trace(self) -> NDArray[np.bool_]:
@@ -121,18 +145,34 @@ class GradientTable:
     @property
     def shells(self) -> tuple[Shell, ...]:
         """The diffusion-weighted volumes by b-value, ascending; b=0 is left out."""
-        return _shells(self.bvals)
+        return _shells(self.bvals, self.b0_threshold)
+
+    @property
+    def alike(self) -> list[NDArray[np.intp]]:
+        """Indices of volumes that should look alike but for directions: those of b=0, and those of each shell."""
+        b0 = np.flatnonzero(self.is_b0)
+        return ([b0] if len(b0) else []) + [shell.indices for shell in self.shells]
 
     def subset(self, indices: ArrayLike) -> "GradientTable":
         """The volumes with these indices (or this boolean mask), in this order."""
         chosen = np.asarray(indices)
-        return GradientTable(self.bvals[chosen], self.bvecs[chosen])
+        return GradientTable(self.bvals[chosen], self.bvecs[chosen], self.b0_threshold)
+
+    def with_b0_threshold(self, threshold: float | None = None) -> "GradientTable":
+        """The table with what counts as b=0 decided anew.
+
+        Args:
+            threshold: s/mm²; None: as `find_b0_threshold` finds it, where the table has no b=0 volume.
+        """
+        if threshold is None:
+            threshold = self.b0_threshold if self.is_b0.any() else find_b0_threshold(self.bvals)
+        return self if threshold == self.b0_threshold else GradientTable(self.bvals, self.bvecs, threshold)
 
     def with_signs(self, signs: Sequence[float]) -> "GradientTable":
         """Each component multiplied by its sign, e.g. (-1, 1, 1)."""
         if sorted(set(np.abs(signs))) != [1] or len(signs) != 3:
             raise ValueError(f"three signs of ±1 expected, got {signs}")
-        return GradientTable(self.bvals, self.bvecs * np.asarray(signs, float))
+        return GradientTable(self.bvals, self.bvecs * np.asarray(signs, float), self.b0_threshold)
 
     def check_protocol(self) -> None:
         """Refuse a table that no model can be fitted to.
@@ -144,11 +184,16 @@ class GradientTable:
         if self.is_b0.all():
             raise InputError(texts.NO_DIFFUSION_WEIGHTING.format(largest=float(self.bvals.max(initial=0))))
         if not self.is_b0.any():
-            raise InputError(texts.NO_B0.format(threshold=B0_THRESHOLD, smallest=float(self.bvals.min())))
+            raise InputError(texts.NO_B0.format(threshold=self.b0_threshold, smallest=float(self.bvals.min())))
 
     @classmethod
     def from_fsl_files(
-        cls, bval: str | Path, bvec: str | Path, affine: ArrayLike, volumes: int | None = None
+        cls,
+        bval: str | Path,
+        bvec: str | Path,
+        affine: ArrayLike,
+        volumes: int | None = None,
+        b0_threshold: float | None = None,
     ) -> "GradientTable":
         """Read a `.bval` and a `.bvec` file.
 
@@ -157,6 +202,7 @@ class GradientTable:
             bvec: file of directions by the BIDS/FSL rule, as 3 rows or as 3 columns.
             affine: (4, 4) of the image.
             volumes: number of the image's volumes, where it is known.
+            b0_threshold: s/mm², the largest b that counts as b=0; None: as `find_b0_threshold` finds it.
 
         Raises:
             InputError: a file is missing or no table, the counts differ, or the table makes no sense.
@@ -179,7 +225,8 @@ class GradientTable:
                     image="(not read)" if volumes is None else volumes, bvals=len(bvals), bvecs=len(bvecs)
                 )
             )
-        table = cls(bvals, bvecs * fsl_signs(affine))
+        threshold = find_b0_threshold(bvals) if b0_threshold is None else b0_threshold
+        table = cls(bvals, bvecs * fsl_signs(affine), threshold)
         table.check_protocol()
         return table
 
@@ -202,13 +249,34 @@ class GradientTable:
         bvec.write_text("".join(" ".join(f"{v:.8g}" for v in row + 0.0) + "\n" for row in bvecs))
 
 
-def _shells(bvals: Float) -> tuple[Shell, ...]:
-    indices = np.flatnonzero(bvals > B0_THRESHOLD)
+def _shells(bvals: Float, b0_threshold: float) -> tuple[Shell, ...]:
+    """Volumes without a gap between their b-values, cut from the lowest b upwards where that would be too wide."""
+    indices = np.flatnonzero(bvals > b0_threshold)
     indices = indices[np.argsort(bvals[indices], kind="stable")]
     if not len(indices):
         return ()
-    groups = np.split(indices, np.flatnonzero(np.diff(bvals[indices]) > SHELL_GAP) + 1)
-    return tuple(Shell(float(np.median(bvals[group])), np.sort(group)) for group in groups)
+    groups: list[list[int]] = []
+    for n in indices:
+        if groups:
+            lowest, last = bvals[groups[-1][0]], bvals[groups[-1][-1]]
+            if bvals[n] - last <= SHELL_GAP and bvals[n] - lowest <= max(LEAST_SHELL_WIDTH, SHELL_WIDTH * lowest):
+                groups[-1].append(int(n))
+                continue
+        groups.append([int(n)])
+    return tuple(Shell(float(np.median(bvals[group])), np.sort(np.array(group, np.intp))) for group in groups)
+
+
+def find_b0_threshold(bvals: ArrayLike) -> float:
+    """The largest b in s/mm² that counts as b=0: B0_THRESHOLD, or more where no volume is below.
+
+    Then the lowest b-values stand for b=0, if they are at most HIGHEST_ANCHOR and ANCHOR_SHARE of the largest.
+    """
+    b = np.asarray(bvals, float)
+    lowest = float(b.min(initial=np.inf))
+    if lowest <= B0_THRESHOLD or lowest > min(HIGHEST_ANCHOR, ANCHOR_SHARE * float(b.max(initial=0))):
+        return B0_THRESHOLD
+    first = _shells(b, B0_THRESHOLD)[0].indices
+    return min(float(b[first].max()), HIGHEST_ANCHOR)
 
 
 def fsl_signs(affine: ArrayLike) -> Float:

@@ -48,6 +48,8 @@ class RunOptions:
 
     mask: Path | None = None
     sigma: float | None = None
+    b0_threshold: float | None = None
+    """s/mm², the largest b that counts as b=0; None: 50, or more where no volume is below."""
     bundle: Path | None = None
     device: str = "auto"
     threads: int | None = None
@@ -143,6 +145,7 @@ def describe_protocol(acquisition: Acquisition) -> dict[str, Any]:
     table = acquisition.gradients
     return {
         "Volumes": len(table),
+        "B0Threshold": table.b0_threshold,
         "Shells": [{"b": float(shell.bval), "Volumes": len(shell.indices)} for shell in table.shells],
         "BVals": [round(float(b), 1) for b in table.bvals],
         "Directions": [[round(float(v), 4) for v in g] for g in table.bvecs],
@@ -236,7 +239,7 @@ def run(
     warnings += tools.notes
     nu = bundle.manifest.nu
     with steps.timed("screen"):
-        screened = screen(acquisition)
+        screened = screen(acquisition.with_b0_threshold(options.b0_threshold))
     acquisition, findings = screened.acquisition, list[Finding](screened.findings)
     with steps.timed("mask"):
         mask, mask_warnings = _find_mask(acquisition, options.mask)

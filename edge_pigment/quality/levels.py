@@ -37,6 +37,9 @@ ventricles); outside of these the b=0 and the weighted volumes do not belong tog
 moves it by 0.69/b."""
 LARGEST_B_OF_ADC = 2.5
 """ms/µm²: above, the noise floor and kurtosis take the bounds' meaning away."""
+LEAST_B_OF_ADC = 0.5
+"""ms/µm²: below, a volume that is 10 % brighter, or the blood's part of the signal, moves the ADC by 0.2 and more. Where
+no shell is above, the ADC is not looked at."""
 _TINY = 1e-3
 """Of the median b=0 signal; keeps the log of a blank slice finite."""
 
@@ -103,9 +106,8 @@ def measure_levels(y: Array, mask: NDArray[np.bool_], table: GradientTable, sigm
 
 
 def groups(table: GradientTable) -> list[NDArray[np.intp]]:
-    """Volumes that should look alike: those of b=0, and those of each shell."""
-    b0 = np.flatnonzero(table.is_b0)
-    return ([b0] if len(b0) else []) + [shell.indices for shell in table.shells]
+    """Volumes that should look alike."""
+    return table.alike
 
 
 def _against_neighbours(shape: Float, large: NDArray[np.bool_]) -> Float:
@@ -120,8 +122,9 @@ def _against_neighbours(shape: Float, large: NDArray[np.bool_]) -> Float:
 
 
 def _adc(log: Float, table: GradientTable) -> float:
-    shells = table.shells
-    if not table.is_b0.any() or not shells or shells[0].bval > 1e3 * LARGEST_B_OF_ADC:
+    shells = [shell for shell in table.shells if 1e3 * LEAST_B_OF_ADC <= shell.bval <= 1e3 * LARGEST_B_OF_ADC]
+    if not table.is_b0.any() or not shells:
         return float("nan")
     lost = np.median(log[:, table.is_b0], axis=1) - np.median(log[:, shells[0].indices], axis=1)
-    return float(np.median(lost)) / (shells[0].bval * 1e-3)
+    apart = shells[0].bval - float(np.median(table.model_bvals[table.is_b0]))
+    return float(np.median(lost)) / (apart * 1e-3)

@@ -158,7 +158,7 @@ def _redundancy(y: Array, blocks: NDArray[np.intp], table: GradientTable, sigma:
     # one weight per voxel, about that of its mean signal; the noise of log S is σ/S
     weight = np.exp(np.log(S).mean(0))
     log = np.log(S) * weight
-    b = np.where(table.is_b0, 0, table.bvals) * 1e-3
+    b = table.model_bvals * 1e-3
     X = np.concatenate([np.ones((len(b), 1)), -b[:, None] * quadratic_form(table.bvecs)], axis=1)
     R = np.eye(len(b)) - X @ np.linalg.pinv(X)
     C = log @ log.T

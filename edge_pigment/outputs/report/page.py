@@ -203,7 +203,7 @@ def _protocol(provenance: Mapping[str, Any], quality: Mapping[str, Any]) -> str:
         return ""
     parts = ['<div class="card protocol"><h2>Protocol</h2>']
     if "Directions" in protocol:
-        parts.append(charts.sphere(protocol["Directions"], protocol["BVals"]))
+        parts.append(charts.sphere(protocol["Directions"], protocol["BVals"], protocol.get("B0Threshold", 50.0)))
     rows = [("volumes", str(protocol.get("Volumes", "")))]
     weighted = sum(shell["Volumes"] for shell in protocol.get("Shells", ()))
     rows.append(("b = 0", f"{protocol.get('Volumes', weighted) - weighted}"))
