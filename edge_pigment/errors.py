@@ -211,6 +211,20 @@ CUDA_ERROR = "the GPU's driver says: {why}"
 CUDA_WRONG = "the GPU computes something else than the CPU ({what} differs by {error:.2g})"
 GPU_FAILED = "The GPU failed ({why}); the scan was finished on the CPU, with the same result."
 
+# --- what is no measurement (volumes count from 0, in the scan as it was given) ---
+VALUES_LOST = (
+    "In {percent} % of the head some volumes ({volumes}) hold no measurement but zeros, negative or missing values, as a "
+    "correction of motion or eddy currents leaves them where it moved the head out of view. They have no weight."
+)
+VALUES_CLIPPED = (
+    "In {percent} % of the head the signal is saturated: volumes {volumes} hold one and the same highest value there, so "
+    "the true one is unknown. These values have no weight, and voxels without any other at b=0 are left out. Lower the "
+    "receiver gain, or convert the images without clipping."
+)
+VOXELS_WITHOUT_MEASUREMENT = (
+    "{percent} % of the head has no measurement left at b=0, or none at all with diffusion weighting, and is left out."
+)
+
 # --- the quality of a scan (volumes and slices count from 0) ------------------------------------------------
 VOLUMES_OUTLYING = "Volume {volumes} is of another brightness than its like ({percent} %)."
 LEAVE_VOLUMES_OUT = "Leave it out of the image, .bval and .bvec, and run again."

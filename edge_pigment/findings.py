@@ -9,7 +9,7 @@ USABLE, CARE, REPEAT = "usable", "usable with care", "repeat the scan"
 class Finding(NamedTuple):
     """One reason for a verdict.
 
-    level: CARE or REPEAT, the best that the verdict can be with it. text: a sentence for the user.
+    level: USABLE, CARE or REPEAT, the best that the verdict can be with it. text: a sentence for the user.
     """
 
     level: str

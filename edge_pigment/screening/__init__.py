@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.findings import Finding
+from edge_pigment.screening.values import leave_out_values
 
 
 class Screened(NamedTuple):
@@ -42,4 +43,5 @@ def screen(acquisition: Acquisition) -> Screened:
         InputError: what is left is no diffusion scan, or what a volume is cannot be told.
     """
     volumes = np.arange(len(acquisition.gradients))
-    return Screened(acquisition, volumes)
+    values = leave_out_values(acquisition, volumes)
+    return Screened(values.acquisition, volumes, values.findings)
