@@ -225,6 +225,19 @@ VOXELS_WITHOUT_MEASUREMENT = (
     "{percent} % of the head has no measurement left at b=0, or none at all with diffusion weighting, and is left out."
 )
 
+LOWEST_B_IS_B0 = (
+    "No volume is at b = 0: those of b = {lowest:g} to {highest:g} s/mm² stand for it, with their own b in the model "
+    "(--b0-threshold says otherwise)."
+)
+HIGH_B_LEFT_OUT = (
+    "The {count} volumes of b = {bvals} s/mm² (volumes {volumes}) are left out: a tensor holds at low b only, and over "
+    "all of them MD would come out too low. The maps are of the volumes up to b = {highest:.0f}."
+)
+HIGH_B_BIASED = (
+    "The tensor rests on volumes of b = {highest:.0f} s/mm², where it no longer holds: MD comes out too low by 10 to 30 %, "
+    "more than its deviation says. For MD and FA measure at b = 700 to 1500."
+)
+
 # --- the quality of a scan (volumes and slices count from 0) ------------------------------------------------
 VOLUMES_OUTLYING = "Volume {volumes} is of another brightness than its like ({percent} %)."
 LEAVE_VOLUMES_OUT = "Leave it out of the image, .bval and .bvec, and run again."
