@@ -113,6 +113,17 @@ SIGNS_UNPREDICTED = (
     "FA where it leans on the prior. Check the .bvec file, and negate its {best} row if that is so."
 )
 
+AXES_UNCLEAR = (
+    "The gradient directions do not fit the image: fibres do not continue as they should, and which other axes, signs or "
+    "order of directions would be right is not clear. MD does not depend on that, but V1 and the tensor do, and FA may. "
+    "Check .bvec against the image, and convert the scan again."
+)
+AXES_EXCHANGED = (
+    "The axes of the gradient directions seem to be exchanged: with the components x, y, z of the .bvec file taken as "
+    "{axes}, fibres continue better and voxels are more like what their surroundings let the prior expect. MD does not "
+    "depend on that, but V1 and the tensor do. Check the .bvec file."
+)
+
 # --- BIDS ---------------------------------------------------------------------------------------------------
 BIDS_FOLDER_MISSING = "There is no folder at {path}."
 BIDS_NO_SUBJECTS = "{path} holds no sub-<label> folder, so it is not a BIDS dataset."
@@ -261,6 +272,10 @@ MOVED = (
 )
 MOVED_TOO_FAR = "Different tissue lies in one voxel's measurements."
 MOVED_SOMEWHAT = "Register the volumes before use; edges and thin tracts are blurred."
+MISFIT = (
+    "The measurements differ from any tensor by {times:.1f} times what noise explains: motion, artefacts, b so high that a "
+    "tensor does not hold, or a noise level that is too low. Deviations are too small."
+)
 SNR_TOO_LOW = "The b=0 image has an SNR of {snr:.1f}: the maps are mostly the prior's."
 SNR_LOW = "The b=0 image has an SNR of {snr:.1f}: FA leans on the prior; see the maps of sd and data share."
 MASK_VOLUME = (

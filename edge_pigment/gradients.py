@@ -14,28 +14,18 @@ that the console derived of them, or a mistake.
 
 Length. Directions are unit vectors. Within NORM_TOLERANCE they are normalised; outside it they are refused,
 since some scanners write the b-value of a volume into the length of its vector.
-
-Check. Files break the frame rule often enough, and tensors then look right but for their direction. Where
-that happened, fibres do not continue into the voxels that they point at (Schilling et al. 2019, Magn.
-Reson. Imaging 58:82; Jeurissen et al. 2014, Med. Image Anal. 18:953). `check_convention` measures this for
-each choice of signs. Other signs mirror the tensors and nothing else, so no fit is repeated. Exchanged axes
-are not looked for: in artefacts of a sagittal scan they seemed better than the truth.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_pigment import errors as texts
 from edge_pigment.errors import InputError
-from edge_pigment.physics.tensor import quadratic_form
-
-if TYPE_CHECKING:
-    from edge_pigment.acquisition import Acquisition
 
 Float = NDArray[np.float64]
 
@@ -59,20 +49,6 @@ that go on in small steps (IVIM, a grid in q-space) are not alike. Within 10 % t
 1000."""
 LARGEST_B_IN_MS_PER_UM2 = 20.0
 """A table whose largest b is below is in ms/µm²: no protocol stops at 20 s/mm², few reach 20 ms/µm²."""
-TRACT_FA = 0.25
-"""Fibres are followed from voxels above: white matter, and noise only below an SNR of 10."""
-MOST_TRACT_VOXELS = 30_000
-"""More add time, not certainty: neighbours are alike."""
-LEAST_TRACT_VOXELS = 500
-"""Fewer hold less than one long tract."""
-LEAST_SLICES = 5
-"""Of the image along each axis; in a thinner slab most fibres leave it at once."""
-BLOCK = 8
-"""Voxels; tracts make neighbours alike, so the standard error is taken between blocks of this size."""
-CLEARLY = 4.0
-"""Standard errors by which other signs must be better. Where the file's signs were wrong the right ones led by
-4.2 to 14 in 18 real scans. With six directions and SNR 10 they led by 3.8 to 8 (0.2 to 2 at 1.2 mm: silent); at SNR
-5 by 3.5 at most, and a wrong choice led by 2.5 at most."""
 
 
 class Shell(NamedTuple):
@@ -324,121 +300,3 @@ def _three_directions(bvals: Float, table: Float, path: Path) -> Float:
     if len(readings) == 2 and not np.allclose(table[weighted], table.T[weighted]):
         raise InputError(texts.BVEC_AMBIGUOUS.format(path=path))
     return readings[0] if readings else table.T
-
-
-SIGNS = {"none": (1, 1, 1), "x": (-1, 1, 1), "y": (1, -1, 1), "z": (1, 1, -1)}
-"""The sign choices by what they negate. Two negations are, for tensors, the negation of the third."""
-
-
-@dataclass(frozen=True)
-class Convention:
-    """How well fibres continue for each choice of signs of the gradient directions.
-
-    Attributes:
-        scores: what is negated ("none", "x", "y", "z") -> mean cos² between a fibre and the next voxel's;
-        1/3 is chance. best: the choice of highest score. lead: standard errors by which it exceeds "none"; where
-        "none" is best, 0. margin: standard errors by which "none" exceeds the next best, where it is best.
-        prior_lead: the same as lead, of the test by the prior (`quality.frame`), NaN where it was not asked.
-        undecidable: why nothing can be said; empty where something can. warning: for the user, where
-        another choice is clearly better; else empty.
-    """
-
-    scores: dict[str, float]
-    best: str = "none"
-    lead: float = 0.0
-    margin: float = 0.0
-    prior_lead: float = float("nan")
-    undecidable: str = ""
-    warning: str = ""
-
-    def as_dict(self) -> dict[str, object]:
-        """For the provenance."""
-        return {
-            "Doubted": bool(self.warning),
-            "BestNegated": self.best,
-            "LeadInStandardErrors": round(self.lead, 1),
-            "PriorLeadInStandardErrors": round(self.prior_lead, 1) if np.isfinite(self.prior_lead) else None,
-            "Scores": {name: round(score, 4) for name, score in self.scores.items()},
-            "Undecidable": self.undecidable,
-        }
-
-
-def check_convention(tensor: ArrayLike, fa: ArrayLike, mask: ArrayLike, acquisition: "Acquisition") -> Convention:
-    """Ask whether fibres continue better with other signs of the gradient directions.
-
-    Each fibre is followed to the voxel that it points at, both ways, and scores the cos² between itself and that
-    voxel's principal direction times the FA² of both. With other signs it points elsewhere.
-
-    Args:
-        tensor: (X, Y, Z, 6) in the order xx yy zz xy xz yz along the image axes, any unit.
-        fa: (X, Y, Z) fractional anisotropy.
-        mask: (X, Y, Z) brain.
-        acquisition: the scan that the tensors were fitted to.
-    """
-    FA = np.where(mask, np.nan_to_num(np.asarray(fa, np.float32)), np.float32(0))
-    FA[FA <= TRACT_FA] = 0
-    if min(FA.shape) < LEAST_SLICES:
-        return Convention({}, undecidable=f"fewer than {LEAST_SLICES} slices")
-    table = acquisition.gradients
-    if np.linalg.matrix_rank(quadratic_form(table.bvecs[~table.is_b0]), tol=1e-3) < 6:
-        return Convention({}, undecidable="fewer than six directions")
-    tracts = np.argwhere(FA > 0)
-    if len(tracts) < LEAST_TRACT_VOXELS:
-        return Convention({}, undecidable="too little white matter")
-    V1 = np.zeros((*FA.shape, 3), np.float32)
-    V1[FA > 0] = _principal(np.asarray(tensor)[FA > 0])
-    tracts = tracts[:: -(-len(tracts) // MOST_TRACT_VOXELS)]
-    blocks = np.unique(tracts // BLOCK, axis=0, return_inverse=True)[1].ravel()
-    # a border of zeros: what leaves the image has no weight
-    FA, V1, tracts = np.pad(FA, 1), np.pad(V1, [(1, 1)] * 3 + [(0, 0)]), tracts + 1
-    fibre = V1[tuple(tracts.T)] / acquisition.voxel_size
-    tiny = np.finfo(float).tiny  # a tensor of zeros has no fibre, and no weight
-    step = np.rint(fibre / np.maximum(np.abs(fibre).max(1, keepdims=True), tiny)).astype(np.intp)
-    fibre = step * acquisition.voxel_size
-    fibre /= np.maximum(np.linalg.norm(fibre, axis=1, keepdims=True), tiny)
-    FA_squared = FA[tuple(tracts.T)] ** 2
-    continued = {}
-    for name, signs in SIGNS.items():
-        continued[name] = np.zeros(len(tracts))
-        for way in (1, -1):
-            # fibre and neighbour are mirrored together, so only the neighbour's place depends on the signs
-            ahead = tuple((tracts + way * step * np.array(signs)).T)
-            cosine = np.einsum("vi,vi->v", fibre, V1[ahead])
-            continued[name] += FA_squared * FA[ahead] ** 2 * cosine**2 / 2
-    scores = {name: float(gain.sum() / np.sum(FA_squared**2)) for name, gain in continued.items()}
-    best = max(scores, key=scores.__getitem__)
-    leads = {name: _lead(continued[name] - continued["none"], blocks) for name in SIGNS if name != "none"}
-    lead = leads.get(best, 0.0)
-    margin = -max(leads.values()) if best == "none" else 0.0
-    warning = texts.SIGNS_DOUBTFUL.format(best=best) if lead > CLEARLY else ""
-    return Convention(scores, best, lead, margin, warning=warning)
-
-
-def _lead(gain: Float, blocks: NDArray[np.intp]) -> float:
-    """Sum of a gain (V,) in standard errors between blocks."""
-    sums = np.bincount(blocks, gain)
-    error = float(np.sqrt(len(sums)) * np.std(sums))
-    return float(sums.sum()) / error if error > 0 else 0.0
-
-
-def _principal(tensor: Float) -> Float:
-    """(V, 3) principal directions of positive semi-definite tensors (V, 6), by the power D³².
-
-    D³² is nearly λ³² v vᵀ. Squaring element by element takes a tenth of the time of `eigh` on small matrices.
-    """
-    xx, yy, zz, xy, xz, yz = np.ascontiguousarray(np.asarray(tensor, np.float32).T)
-    for _ in range(5):
-        scale = 1 / np.maximum(xx + yy + zz, np.finfo(np.float32).tiny)
-        xx, yy, zz, xy, xz, yz = (element * scale for element in (xx, yy, zz, xy, xz, yz))
-        xx, yy, zz, xy, xz, yz = (
-            xx * xx + xy * xy + xz * xz,
-            xy * xy + yy * yy + yz * yz,
-            xz * xz + yz * yz + zz * zz,
-            xx * xy + xy * yy + xz * yz,
-            xx * xz + xy * yz + xz * zz,
-            xy * xz + yy * yz + yz * zz,
-        )
-    columns = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    longest = np.argmax([xx, yy, zz], axis=0)
-    v = columns[longest, :, np.arange(len(xx))]
-    return np.asarray(v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), np.finfo(np.float32).tiny), float)

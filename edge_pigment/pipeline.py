@@ -32,7 +32,7 @@ from edge_pigment.prior.bundle import Bundle, load_bundle
 from edge_pigment.prior.context import Network
 from edge_pigment.quality import assess
 from edge_pigment.quality.frame import check_frame
-from edge_pigment.quality.residuals import residual_z
+from edge_pigment.quality.residuals import misfit_of, residual_z
 from edge_pigment.screening import screen
 from edge_pigment.trust import NOVEL
 
@@ -263,9 +263,19 @@ def run(
     with steps.timed("quality"):
         convention = check_frame(maps, mask, acquisition, m, adapted.summary, session)
         residual = residual_z(m.y, adapted.outcome.mode, m.b, m.bvecs, m.sigma)
-        quality = assess(acquisition, mask, m, adapted.summary.theta, residual, convention, tuple(findings))
-    if convention.warning:
-        warnings.append(convention.warning)
+        quality = assess(
+            acquisition,
+            mask,
+            m,
+            adapted.summary.theta,
+            residual,
+            convention,
+            tuple(findings),
+            screened.volumes,
+            misfit_of(m.y, adapted.outcome),
+        )
+    if quality.convention.warning:
+        warnings.append(quality.convention.warning)
     warnings += quality.warnings
 
     provenance = {
@@ -278,7 +288,7 @@ def run(
         "MaskFrom": "brain_mask" if options.mask is None else str(options.mask),
         "Float64Voxels": len(adapted.outcome.exact),
         "Novel": float(np.mean(voxels["novelty"] > NOVEL)),
-        "GradientConvention": convention.as_dict(),
+        "GradientConvention": quality.convention.as_dict(),
         "Quality": quality.as_dict(),
         "Device": _describe_device(options, backend, session),
         "Seconds": steps.finish(),

@@ -12,15 +12,13 @@ from conftest import AFFINE_LAS, AFFINE_RAS, DIRECTIONS_6, opening, scan_head
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition, find_bids, read_acquisition
 from edge_pigment.brainmask import brain_mask
+from edge_pigment.convention import CLEARLY, SIGNS, check_convention
 from edge_pigment.errors import InputError
 from edge_pigment.gradients import (
     B0_THRESHOLD,
-    CLEARLY,
     LEAST_SHELL_WIDTH,
     SHELL_WIDTH,
-    SIGNS,
     GradientTable,
-    check_convention,
     find_b0_threshold,
     fsl_signs,
 )

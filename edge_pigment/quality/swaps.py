@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment.boxes import sums_of_three
-from edge_pigment.gradients import BLOCK, GradientTable
+from edge_pigment.convention import BLOCK
+from edge_pigment.gradients import GradientTable
 from edge_pigment.physics.backend import Array
 from edge_pigment.physics.tensor import quadratic_form
 

@@ -189,7 +189,7 @@ def _volumes(quality: Mapping[str, Any]) -> str:
         "<h3>Brightness against volumes of the same b</h3>"
         f"{charts.bars(percent, round(100 * float(np.expm1(levels.GAIN))), ' %', outliers, signed=True)}"
         "<h3>Displacement, motion or eddy currents</h3>"
-        f"{charts.bars(moved['PerVolume'], max(moved['Limits']), ' mm', moved['Moved'])}{_items(said)}</div>"
+        f"{charts.bars(moved['PerVolume'], max(v for v in moved['Limits'] if v is not None), ' mm', moved['Moved'])}{_items(said)}</div>"
     )
 
 
