@@ -25,8 +25,8 @@ MS_PER_UM2 = 1e-3
 class Measurements:
     """The voxels of the mask as the kernels take them: y (N, V), b (N,) ms/µm², bvecs (N, 3), sigma (V,).
 
-    b is each volume's own, 0 where it is negligible; a direction of zero with another b is a trace image, or a volume of
-    small b that has no direction.
+    b is each volume's own, 0 where it is negligible; a direction of zero with another b is a trace image, or a volume
+    of small b that has no direction.
     `scale` is the median b=0 signal in the brain, in the image's unit; mask is (Z, Y, X), the image's transpose;
     `interleave` is the step in slices at which noise is independent (see `interpolation`).
     """

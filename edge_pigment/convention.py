@@ -2,8 +2,8 @@
 
 Files break the frame rule often enough, and tensors then look right but for their direction. Where that happened,
 fibres do not continue into the voxels that they point at (Schilling et al. 2019, Magn. Reson. Imaging 58:82; Jeurissen
-et al. 2014, Med. Image Anal. 18:953). `check_convention` measures this for each choice of signs and for each exchange of
-axes. Either mirrors or turns the tensors and nothing else, so no fit is repeated.
+et al. 2014, Med. Image Anal. 18:953). `check_convention` measures this for each choice of signs and for each exchange
+of axes. Either mirrors or turns the tensors and nothing else, so no fit is repeated.
 
 Exchanged axes are believed less than signs: in artefacts of a sagittal scan they can seem better than the truth. So
 fibres alone never say that axes are exchanged (see `quality.frame`), but where an exchange seems better than a sign, no
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edge_pigment import errors as texts
+from edge_pigment.gradients import fsl_signs
 from edge_pigment.physics.tensor import quadratic_form
 
 if TYPE_CHECKING:
@@ -50,10 +51,16 @@ class Axes(NamedTuple):
     order: tuple[int, int, int]
     signs: tuple[int, int, int]
 
-    @property
-    def name(self) -> str:
-        """For the user: "(y, -x, z)"."""
-        return "(" + ", ".join(("-" if s < 0 else "") + "xyz"[o] for o, s in zip(*self, strict=True)) + ")"
+    def name(self, frame: Float) -> str:
+        """For the user: "(y, -x, z)".
+
+        Args:
+            frame: (3,) signs between image axes and the frame of files, see `gradients.fsl_signs`.
+        """
+        signs = [frame[i] * s * frame[o] for i, (o, s) in enumerate(zip(*self, strict=True))]
+        if sum(signs) < 0:  # a direction and its opposite are the same
+            signs = [-s for s in signs]
+        return "(" + ", ".join(("-" if s < 0 else "") + "xyz"[o] for o, s in zip(self.order, signs, strict=True)) + ")"
 
 
 EXCHANGES = tuple(
@@ -74,7 +81,8 @@ class Convention:
         1/3 is chance. best: the choice of highest score. lead: standard errors by which it exceeds "none"; where
         "none" is best, 0. margin: standard errors by which "none" exceeds the next best, where it is best.
         prior_lead: the same as lead, of the test by the prior (`quality.frame`), NaN where it was not asked.
-        exchange: the best exchange of axes, and exchange_lead: standard errors by which it exceeds "none".
+        exchange: the best exchange of axes, exchange_name: the same in the frame of .bvec files, exchange_lead:
+        standard errors by which it exceeds "none".
         undecidable: why nothing can be said; empty where something can. warning: for the user, where
         another choice is clearly better; else empty.
     """
@@ -85,6 +93,7 @@ class Convention:
     margin: float = 0.0
     prior_lead: float = float("nan")
     exchange: Axes | None = None
+    exchange_name: str = ""
     exchange_lead: float = 0.0
     undecidable: str = ""
     warning: str = ""
@@ -97,7 +106,7 @@ class Convention:
             "LeadInStandardErrors": round(self.lead, 1),
             "PriorLeadInStandardErrors": round(self.prior_lead, 1) if np.isfinite(self.prior_lead) else None,
             "Scores": {name: round(score, 4) for name, score in self.scores.items()},
-            "BestExchange": "" if self.exchange is None else self.exchange.name,
+            "BestExchange": self.exchange_name,
             "ExchangeLeadInStandardErrors": round(self.exchange_lead, 1),
             "Undecidable": self.undecidable,
         }
@@ -161,8 +170,16 @@ def check_convention(tensor: ArrayLike, fa: ArrayLike, mask: ArrayLike, acquisit
     if warning and others[k].sum() > gains[best].sum():
         warning = texts.AXES_UNCLEAR
     exchange_lead = _lead(others[k] - gains["none"], blocks)
+    name = EXCHANGES[k].name(fsl_signs(acquisition.affine))
     return Convention(
-        scores, best, lead, margin, exchange=EXCHANGES[k], exchange_lead=exchange_lead, warning=warning
+        scores,
+        best,
+        lead,
+        margin,
+        exchange=EXCHANGES[k],
+        exchange_name=name,
+        exchange_lead=exchange_lead,
+        warning=warning,
     )
 
 

@@ -114,9 +114,9 @@ SIGNS_UNPREDICTED = (
 )
 
 AXES_UNCLEAR = (
-    "The gradient directions do not fit the image: fibres do not continue as they should, and which other axes, signs or "
-    "order of directions would be right is not clear. MD does not depend on that, but V1 and the tensor do, and FA may. "
-    "Check .bvec against the image, and convert the scan again."
+    "The gradient directions do not fit the image: fibres do not continue as they should, and which other axes, signs "
+    "or order of directions would be right is not clear. MD does not depend on that, but V1 and the tensor do, and FA "
+    "may. Check the .bvec file against the image, and convert the scan again."
 )
 AXES_EXCHANGED = (
     "The axes of the gradient directions seem to be exchanged: with the components x, y, z of the .bvec file taken as "
@@ -224,13 +224,13 @@ GPU_FAILED = "The GPU failed ({why}); the scan was finished on the CPU, with the
 
 # --- what is no measurement (volumes count from 0, in the scan as it was given) ---
 VALUES_LOST = (
-    "In {percent} % of the head some volumes ({volumes}) hold no measurement but zeros, negative or missing values, as a "
-    "correction of motion or eddy currents leaves them where it moved the head out of view. They have no weight."
+    "In {percent} % of the head some volumes ({volumes}) hold no measurement but zeros, negative or missing values, as "
+    "a correction of motion or eddy currents leaves them where it moved the head out of view. They have no weight."
 )
 VALUES_CLIPPED = (
-    "In {percent} % of the head the signal is saturated: volumes {volumes} hold one and the same highest value there, so "
-    "the true one is unknown. These values have no weight, and voxels without any other at b=0 are left out. Lower the "
-    "receiver gain, or convert the images without clipping."
+    "In {percent} % of the head the signal is saturated: one and the same highest value stands there in volume "
+    "{volumes}, so the true one is unknown. These values have no weight, and voxels without any other at b=0 are left "
+    "out. Lower the receiver gain, or convert the images without clipping."
 )
 VOXELS_WITHOUT_MEASUREMENT = (
     "{percent} % of the head has no measurement left at b=0, or none at all with diffusion weighting, and is left out."
@@ -241,12 +241,12 @@ LOWEST_B_IS_B0 = (
     "(--b0-threshold says otherwise)."
 )
 HIGH_B_LEFT_OUT = (
-    "The {count} volumes of b = {bvals} s/mm² (volumes {volumes}) are left out: a tensor holds at low b only, and over "
+    "Volume {volumes} ({count} in all, b = {bvals} s/mm²) is left out: a tensor holds at low b only, and over "
     "all of them MD would come out too low. The maps are of the volumes up to b = {highest:.0f}."
 )
 HIGH_B_BIASED = (
-    "The tensor rests on volumes of b = {highest:.0f} s/mm², where it no longer holds: MD comes out too low by 10 to 30 %, "
-    "more than its deviation says. For MD and FA measure at b = 700 to 1500."
+    "The tensor rests on volumes of b = {highest:.0f} s/mm², where it no longer holds: MD comes out too low by 10 to "
+    "30 %, more than its deviation says. For MD and FA measure at b = 700 to 1500."
 )
 
 # --- the quality of a scan (volumes and slices count from 0) ------------------------------------------------
@@ -273,8 +273,8 @@ MOVED = (
 MOVED_TOO_FAR = "Different tissue lies in one voxel's measurements."
 MOVED_SOMEWHAT = "Register the volumes before use; edges and thin tracts are blurred."
 MISFIT = (
-    "The measurements differ from any tensor by {times:.1f} times what noise explains: motion, artefacts, b so high that a "
-    "tensor does not hold, or a noise level that is too low. Deviations are too small."
+    "The measurements differ from any tensor by {times:.1f} times what noise explains: motion, artefacts, b so high "
+    "that a tensor does not hold, or a noise level that is too low. Deviations are too small."
 )
 SNR_TOO_LOW = "The b=0 image has an SNR of {snr:.1f}: the maps are mostly the prior's."
 SNR_LOW = "The b=0 image has an SNR of {snr:.1f}: FA leans on the prior; see the maps of sd and data share."

@@ -44,9 +44,9 @@ NORM_TOLERANCE = 0.02
 SHELL_GAP = 80.0
 """s/mm². Neighbouring b-values further apart are two shells; imaging gradients move b by less (MRtrix)."""
 SHELL_WIDTH, LEAST_SHELL_WIDTH = 0.1, 50.0
-"""Largest spread of a shell, as a share of its lowest b, and in s/mm². Imaging gradients spread b by up to 5 %; b-values
-that go on in small steps (IVIM, a grid in q-space) are not alike. Within 10 % the brain's level varies by 10 % at b =
-1000."""
+"""Largest spread of a shell, as a share of its lowest b, and in s/mm². Imaging gradients spread b by up to 5 %;
+b-values that go on in small steps (IVIM, a grid in q-space) are not alike. Within 10 % the brain's level varies by 10 %
+at b = 1000."""
 LARGEST_B_IN_MS_PER_UM2 = 20.0
 """A table whose largest b is below is in ms/µm²: no protocol stops at 20 s/mm², few reach 20 ms/µm²."""
 

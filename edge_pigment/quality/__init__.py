@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import Measurements
-from edge_pigment.findings import USABLE, Finding
 from edge_pigment.convention import Convention, doubted
+from edge_pigment.findings import USABLE, Finding
 from edge_pigment.physics.backend import Array
 from edge_pigment.quality.levels import Levels, measure_levels
 from edge_pigment.quality.lost import filled

@@ -77,7 +77,7 @@ def check_frame(
     if by_exchange > max(lead, UNPREDICTED) and exchange is not None:
         # where fibres alone are not sure, or the prior, it is left open which axes
         sure = found.exchange_lead > CLEARLY
-        warning = texts.AXES_EXCHANGED.format(axes=exchange.name) if sure else texts.AXES_UNCLEAR
+        warning = texts.AXES_EXCHANGED.format(axes=found.exchange_name) if sure else texts.AXES_UNCLEAR
         return replace(found, prior_lead=by_exchange, warning=warning)
     if lead > UNPREDICTED:
         # whoever exchanged axes must not be told to negate one

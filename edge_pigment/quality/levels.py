@@ -38,8 +38,8 @@ moves it by 0.69/b."""
 LARGEST_B_OF_ADC = 2.5
 """ms/µm²: above, the noise floor and kurtosis take the bounds' meaning away."""
 LEAST_B_OF_ADC = 0.5
-"""ms/µm²: below, a volume that is 10 % brighter, or the blood's part of the signal, moves the ADC by 0.2 and more. Where
-no shell is above, the ADC is not looked at."""
+"""ms/µm²: below, a volume that is 10 % brighter, or the blood's part of the signal, moves the ADC by 0.2 and more.
+Where no shell is above, the ADC is not looked at."""
 _TINY = 1e-3
 """Of the median b=0 signal; keeps the log of a blank slice finite."""
 
@@ -86,7 +86,7 @@ def measure_levels(y: Array, mask: NDArray[np.bool_], table: GradientTable, sigm
     common = np.median(log - np.median(log[large], axis=0), axis=1)
     shape = np.empty_like(log)
     lowest, highest = np.full(len(y), -DROPOUT_ALONE), np.full(len(y), np.inf)
-    for group in groups(table):
+    for group in table.alike:
         reference = np.median(log[:, group], axis=1) if len(group) >= LEAST_LIKE else common
         shape[:, group] = log[:, group] - reference[:, None]
         if len(group) >= LEAST_LIKE:
@@ -98,16 +98,11 @@ def measure_levels(y: Array, mask: NDArray[np.bool_], table: GradientTable, sigm
     b = table.bvals * 1e-3
     outliers = np.flatnonzero(np.abs(gain) > GAIN + GAIN_PER_B * b)
     # two volumes that differ are both half as far from their mean
-    for group in groups(table):
+    for group in table.alike:
         if len(group) == 2 and np.ptp(gain[group]) > GAIN + GAIN_PER_B * b[group[0]]:
             outliers = np.union1d(outliers, group)
     dropped = [(int(n), int(z)) for z, n in np.argwhere((slices < lowest) | (slices > highest))]
     return Levels(gain, slices, _adc(log[large], table), tuple(int(n) for n in outliers), tuple(sorted(dropped)))
-
-
-def groups(table: GradientTable) -> list[NDArray[np.intp]]:
-    """Volumes that should look alike."""
-    return table.alike
 
 
 def _against_neighbours(shape: Float, large: NDArray[np.bool_]) -> Float:

@@ -1,4 +1,4 @@
-"""What has no weight, filled for the comparison of volumes: else a zone that one volume lacks would look like motion."""
+"""What has no weight, filled for the comparison of volumes: a zone that one volume lacks would look like motion."""
 
 import numpy as np
 from numpy.typing import NDArray

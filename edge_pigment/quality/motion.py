@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition
-from edge_pigment.quality.levels import groups
 
 Float = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -94,7 +93,7 @@ def measure_motion(acquisition: Acquisition, mask: NDArray[np.bool_], leave_out:
     inside = _coarse(mask.astype(np.float32), factor) > 0.5
     if min(inside.shape) < LEAST_COARSE or inside.sum() < 100:
         return found
-    for group in groups(acquisition.gradients):
+    for group in acquisition.gradients.alike:
         chosen = [int(n) for n in group if n not in leave_out]
         if len(chosen) < 2:
             continue

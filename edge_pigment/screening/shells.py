@@ -1,7 +1,7 @@
 """Which volumes the tensor is fitted to: a tensor is a model of low b.
 
-The logarithm of the signal bends with b (kurtosis), so one tensor over shells up to b = 3000 has an MD that is 10 to 20 %
-too low. Where the volumes of low b determine the tensor by themselves, those above are left out.
+The logarithm of the signal bends with b (kurtosis), so one tensor over shells up to b = 3000 has an MD that is 10 to
+20 % too low. Where the volumes of low b determine the tensor by themselves, those above are left out.
 """
 
 import numpy as np
@@ -19,14 +19,14 @@ USUAL_B, HIGHEST_B = 1250.0, 1600.0
 MOST_OF_IT = 0.5
 """Share of what all volumes up to HIGHEST_B tell that those up to USUAL_B must tell to be enough."""
 LEAST_INFORMATION = 0.9
-"""What the volumes of low b must tell of D at least, in units of (S0/σ)²: six directions at b = 700. One at b = 500 tells
-0.11, at b = 1000 0.20."""
+"""What the volumes of low b must tell of D at least, in units of (S0/σ)²: six directions at b = 700. One at b = 500
+tells 0.11, at b = 1000 0.20."""
 SHARE_OF_INFORMATION = 0.4
 """Or this share of what all volumes tell, where all tell little: deviations grow by a factor of 1.6 at most."""
 USUAL_MD = 0.8
 """µm²/ms, of brain tissue."""
 BIASED_B = 2600.0
-"""s/mm², above which a tensor's MD is too low by more than its deviation says; b = 2000 and 2500 are used alone, too."""
+"""s/mm², above which a tensor's MD is too low by more than its deviation says; up to 2500 tensors are measured, too."""
 
 
 def choose_volumes(table: GradientTable) -> NDArray[np.intp]:

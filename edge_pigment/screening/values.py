@@ -90,7 +90,8 @@ def leave_out_values(acquisition: Acquisition, numbers: NDArray[np.intp]) -> Scr
         if below is not None and below.any():
             negative[n] = below
     inside = np.flatnonzero(head.ravel("F"))
-    clipped = {n: found for n in range(len(numbers)) if (found := _clipped(acquisition.signal[..., n], inside)) is not None}
+    plateaus = {n: _clipped(volume.T, inside) for n, volume in enumerate(acquisition.signal.T)}
+    clipped = {n: found for n, found in plateaus.items() if found is not None}
     missing = _missing(acquisition)
     if not (lost or negative or clipped or missing):
         return Screen(acquisition)
@@ -102,7 +103,7 @@ def leave_out_values(acquisition: Acquisition, numbers: NDArray[np.intp]) -> Scr
     screened = replace(acquisition, signal=signal)
     left_out = _without_measurement(screened)
     if left_out.any():
-        for n in np.flatnonzero(acquisition.gradients.is_b0):
+        for n in np.flatnonzero(acquisition.gradients.is_b0).tolist():
             signal[..., n][left_out] = np.nan
         screened = replace(acquisition, signal=signal)
     for n in missing:
@@ -173,8 +174,8 @@ def _references(acquisition: Acquisition) -> Iterator[tuple[int, Volume, float]]
     pools: dict[tuple[int, ...], list[int]] = {}
     for group in table.alike:
         kind = np.flatnonzero(table.is_b0 == table.is_b0[group[0]])
-        pool = next((p for p in (group, kind) if len(p) >= LEAST_LIKE), np.arange(len(table)))
-        pools.setdefault(tuple(int(n) for n in pool), []).extend(int(n) for n in group)
+        like = next((p for p in (group, kind) if len(p) >= LEAST_LIKE), np.arange(len(table)))
+        pools.setdefault(tuple(like.tolist()), []).extend(group.tolist())
     for pool, members in pools.items():
         suspects = [n for n in members if not signal[..., n].min() > 0]
         if not suspects:
@@ -185,9 +186,9 @@ def _references(acquisition: Acquisition) -> Iterator[tuple[int, Volume, float]]
             positive = signal[..., n] > 0
             np.add(total, signal[..., n], out=total, where=positive & np.isfinite(signal[..., n]))
             count += positive
-        reference = total / np.maximum(count, 1)
+        reference = np.divide(total, np.maximum(count, 1), dtype=np.float32)
         if (count == 0).any():
-            reference = np.where(count > 0, reference, _expected(acquisition, members[0]))
+            np.copyto(reference, _expected(acquisition, members[0]), where=count == 0)
         head = reference > 0.5 * otsu(reference)
         level = float(np.median(reference[head])) if head.any() else 0.0
         for n in suspects if level > 0 else ():
@@ -195,7 +196,7 @@ def _references(acquisition: Acquisition) -> Iterator[tuple[int, Volume, float]]
 
 
 def _expected(acquisition: Acquisition, n: int) -> Volume:
-    """(X, Y, Z) the least that a volume should have by those of the other kind: b=0 by weighted ones, or these by b=0."""
+    """(X, Y, Z) the least that a volume should have by those of the other kind: weighted for b=0, b=0 for weighted."""
     table = acquisition.gradients
     if table.is_b0[n]:
         return np.nan_to_num(acquisition.mean_dwi)
@@ -232,7 +233,10 @@ def _no_measurement(volume: Volume, reference: Volume, level: float) -> tuple[Ma
     below = volume < 0
     if not below.any():
         return zone, None
-    large = below & (volume < -STRONG * reference) & (reference > max(STRONG * level, floor))
+    strong = below & (reference > max(STRONG * level, floor))
+    large = strong & (volume < -STRONG * reference)
+    if 2 * large.sum() <= strong.sum() + LEAST_ZONE:  # noise about 0 has more small values than large ones
+        large[:] = False
     near = sums_of_three(np.nan_to_num(volume), (0, 1, 2)) / 27
     large |= below & (near < BELOW_ZERO * reference) & (reference > floor)
     return large if zone is None else zone | large, below & ~large

@@ -184,12 +184,13 @@ def _volumes(quality: Mapping[str, Any]) -> str:
         f"Dropped or bright slices (volume/slice): {places or 'none'}.",
         f"Exchanged volumes: {exchanged or 'none'}.",
     ]
+    limit = max(v for v in moved["Limits"] if v is not None)
     return (
         '<div class="card"><h2>Volumes (from 0)</h2>'
         "<h3>Brightness against volumes of the same b</h3>"
         f"{charts.bars(percent, round(100 * float(np.expm1(levels.GAIN))), ' %', outliers, signed=True)}"
         "<h3>Displacement, motion or eddy currents</h3>"
-        f"{charts.bars(moved['PerVolume'], max(v for v in moved['Limits'] if v is not None), ' mm', moved['Moved'])}{_items(said)}</div>"
+        f"{charts.bars(moved['PerVolume'], limit, ' mm', moved['Moved'])}{_items(said)}</div>"
     )
 
 
@@ -231,6 +232,8 @@ def _frame(frame: Mapping[str, Any]) -> str:
     if frame.get("Doubted"):
         lead = max(frame["LeadInStandardErrors"], frame["PriorLeadInStandardErrors"] or 0.0)
         return f"doubtful: others fit better by {lead:.1f} standard errors"
+    if (frame.get("ExchangeLeadInStandardErrors") or 0.0) > 0:
+        return "signs as fibres run; whether axes are exchanged cannot be told"
     return "as fibres run"
 
 
