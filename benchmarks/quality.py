@@ -27,7 +27,8 @@ import typer
 from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.adapt import gather
 from edge_pigment.brainmask import brain_mask, otsu
-from edge_pigment.gradients import Convention, GradientTable
+from edge_pigment.convention import Convention
+from edge_pigment.gradients import GradientTable
 from edge_pigment.noise import estimate_sigma
 from edge_pigment.phantom import make_phantom
 from edge_pigment.physics.host import HostBackend

@@ -73,13 +73,18 @@ class Acquisition:
 
     @property
     def mean_b0(self) -> Volume:
-        """(X, Y, Z) mean of the b=0 volumes."""
+        """(X, Y, Z) mean of the b=0 volumes' finite values; NaN where there is none."""
         return self._mean(self.gradients.is_b0)
 
     @property
     def mean_dwi(self) -> Volume:
-        """(X, Y, Z) mean of the diffusion-weighted volumes."""
+        """(X, Y, Z) mean of the diffusion-weighted volumes' finite values; NaN where there is none."""
         return self._mean(~self.gradients.is_b0)
+
+    def with_b0_threshold(self, threshold: float | None = None) -> "Acquisition":
+        """The scan with what counts as b=0 decided anew, as `GradientTable.with_b0_threshold` does."""
+        table = self.gradients.with_b0_threshold(threshold)
+        return self if table is self.gradients else replace(self, gradients=table)
 
     def subset(self, indices: ArrayLike) -> "Acquisition":
         """The scan with only these volumes (indices or boolean mask), in this order."""
@@ -100,18 +105,33 @@ class Acquisition:
     def _mean(self, chosen: NDArray[np.bool_]) -> Volume:
         # one volume at a time: a boolean index would copy the scan
         total = np.zeros(self.signal.shape[:3], np.float32, order="F")
+        with np.errstate(invalid="ignore"):  # inf - inf
+            for n in np.flatnonzero(chosen):
+                total += self.signal[..., n]
+        if np.isfinite(total).all():
+            return total / np.float32(max(chosen.sum(), 1))
+        total[:] = 0
+        count = np.zeros_like(total)
         for n in np.flatnonzero(chosen):
-            total += self.signal[..., n]
-        return total / np.float32(max(chosen.sum(), 1))
+            known = np.isfinite(self.signal[..., n])
+            total += np.where(known, self.signal[..., n], np.float32(0))
+            count += known
+        return np.where(count > 0, total / np.maximum(count, 1), np.float32(np.nan))
 
 
-def read_acquisition(image: str | Path, bval: str | Path | None = None, bvec: str | Path | None = None) -> Acquisition:
+def read_acquisition(
+    image: str | Path,
+    bval: str | Path | None = None,
+    bvec: str | Path | None = None,
+    b0_threshold: float | None = None,
+) -> Acquisition:
     """Read a scan and check it.
 
     Args:
         image: 4D NIfTI of magnitudes: .nii, .nii.gz, or a .hdr and .img pair.
         bval: b-values, s/mm²; default: the image's name with .bval, or as inherited in a BIDS dataset.
         bvec: directions by the BIDS/FSL rule; default: the image's name with .bvec, or as inherited.
+        b0_threshold: s/mm², the largest b that counts as b=0; None: 50, or more where no volume is below.
 
     Raises:
         InputError: a file is missing, damaged, or not what is expected.
@@ -126,7 +146,7 @@ def read_acquisition(image: str | Path, bval: str | Path | None = None, bvec: st
     tables = _find_tables(nifti, bval, bvec, warnings)
     _refuse_other_order(nifti, tables["bval"])
     affine = nifti.orientation.affine
-    gradients = GradientTable.from_fsl_files(tables["bval"], tables["bvec"], affine, nifti.count)
+    gradients = GradientTable.from_fsl_files(tables["bval"], tables["bvec"], affine, nifti.count, b0_threshold)
     if not nifti.orientation.stated:
         warnings.append(texts.ORIENTATION_UNKNOWN.format(path=path))
     signal, missing = _read_signal(nifti)

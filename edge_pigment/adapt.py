@@ -28,7 +28,8 @@ prior about it is no number in float32."""
 class Measurements:
     """The voxels of the mask as the kernels take them: y (N, V), b (N,) ms/µm², bvecs (N, 3), sigma (V,).
 
-    b is 0 of what counts as b=0; so a direction of zero with another b is a trace image.
+    b is each volume's own, 0 where it is negligible; a direction of zero with another b is a trace image, or a volume
+    of small b that has no direction.
     `scale` is the median b=0 signal in the brain, in the image's unit; mask is (Z, Y, X), the image's transpose;
     `steps` are voxels along x, y and z at which noise is independent (see `interpolation`).
     """
@@ -80,7 +81,7 @@ def gather(
     y[y > NO_TISSUE] = np.nan  # has no weight
     return Measurements(
         y=y,
-        b=(np.where(acquisition.gradients.is_b0, 0, acquisition.gradients.bvals) * MS_PER_UM2).astype(np.float32),
+        b=(acquisition.gradients.model_bvals * MS_PER_UM2).astype(np.float32),
         bvecs=np.ascontiguousarray(acquisition.gradients.bvecs, np.float32),
         sigma=varying * np.float32(sigma / scale),
         scale=scale,

@@ -182,7 +182,8 @@ BVEC_NOT_UNIT = (
 )
 NO_B0 = (
     "No volume with b = 0 (b at most {threshold:g} s/mm²; the smallest is {smallest:g}): the signal "
-    "without diffusion weighting must be known. Add at least one b=0 volume."
+    "without diffusion weighting must be known. Add at least one b=0 volume, or say with --b0-threshold up to which b "
+    "a volume counts as b=0."
 )
 NO_DIFFUSION_WEIGHTING = "No volume is diffusion-weighted: the largest b-value is {largest:g} s/mm²."
 
@@ -196,6 +197,17 @@ SIGNS_UNPREDICTED = (
     "The gradient directions seem to break the BIDS/FSL rule: with the {best} components negated, voxels are clearly "
     "more like what their surroundings let the prior expect. MD does not depend on that, but V1 and the tensor do, and "
     "FA where it leans on the prior. Check the .bvec file, and negate its {best} row if that is so."
+)
+
+AXES_UNCLEAR = (
+    "The gradient directions do not fit the image: fibres do not continue as they should, and which other axes, signs "
+    "or order of directions would be right is not clear. MD does not depend on that, but V1 and the tensor do, and FA "
+    "may. Check the .bvec file against the image, and convert the scan again."
+)
+AXES_EXCHANGED = (
+    "The axes of the gradient directions seem to be exchanged: with the components x, y, z of the .bvec file taken as "
+    "{axes}, fibres continue better and voxels are more like what their surroundings let the prior expect. MD does not "
+    "depend on that, but V1 and the tensor do. Check the .bvec file."
 )
 
 # --- BIDS ---------------------------------------------------------------------------------------------------
@@ -389,6 +401,33 @@ CUDA_ERROR = "the GPU's driver says: {why}"
 CUDA_WRONG = "the GPU computes something else than the CPU ({what} differs by {error:.2g})"
 GPU_FAILED = "The GPU failed ({why}); the scan was finished on the CPU, with the same result."
 
+# --- what is no measurement (volumes count from 0, in the scan as it was given) ---
+VALUES_LOST = (
+    "In {percent} % of the head some volumes ({volumes}) hold no measurement but zeros, negative or missing values, as "
+    "a correction of motion or eddy currents leaves them where it moved the head out of view. They have no weight."
+)
+VALUES_CLIPPED = (
+    "In {percent} % of the head the signal is saturated: one and the same highest value stands there in volume "
+    "{volumes}, so the true one is unknown. These values have no weight, and voxels without any other at b=0 are left "
+    "out. Lower the receiver gain, or convert the images without clipping."
+)
+VOXELS_WITHOUT_MEASUREMENT = (
+    "{percent} % of the head has no measurement left at b=0, or none at all with diffusion weighting, and is left out."
+)
+
+LOWEST_B_IS_B0 = (
+    "No volume is at b = 0: those of b = {lowest:g} to {highest:g} s/mm² stand for it, with their own b in the model "
+    "(--b0-threshold says otherwise)."
+)
+HIGH_B_LEFT_OUT = (
+    "Volume {volumes} ({count} in all, b = {bvals} s/mm²) is left out: a tensor holds at low b only, and over "
+    "all of them MD would come out too low. The maps are of the volumes up to b = {highest:.0f}."
+)
+HIGH_B_BIASED = (
+    "The tensor rests on volumes of b = {highest:.0f} s/mm², where it no longer holds: MD comes out too low by 10 to "
+    "30 %, more than its deviation says. For MD and FA measure at b = 700 to 1500."
+)
+
 # --- the quality of a scan (volumes and slices count from 0) ------------------------------------------------
 VOLUMES_OUTLYING = "Volume {volumes} is of another brightness than its like ({percent} %)."
 LEAVE_VOLUMES_OUT = "Leave it out of the image, .bval and .bvec, and run again."
@@ -416,6 +455,10 @@ MOVED_BY_EDDY_CURRENTS = (
 )
 MOVED_TOO_FAR = "Different tissue lies in one voxel's measurements."
 MOVED_SOMEWHAT = "Register the volumes before use; edges and thin tracts are blurred."
+MISFIT = (
+    "The measurements differ from any tensor by {times:.1f} times what noise explains: motion, artefacts, b so high "
+    "that a tensor does not hold, or a noise level that is too low. Deviations are too small."
+)
 SNR_TOO_LOW = "The b=0 image has an SNR of {snr:.1f}: the maps are mostly the prior's."
 SNR_LOW = "The b=0 image has an SNR of {snr:.1f}: FA leans on the prior; see the maps of sd and data share."
 MASK_VOLUME = (

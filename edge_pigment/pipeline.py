@@ -30,7 +30,7 @@ from edge_pigment.prior.bundle import Bundle, load_bundle
 from edge_pigment.prior.context import Network
 from edge_pigment.quality import assess
 from edge_pigment.quality.frame import check_frame
-from edge_pigment.quality.residuals import residual_z
+from edge_pigment.quality.residuals import misfit_of, residual_z
 from edge_pigment.reading.masks import read_mask
 from edge_pigment.screening import screen
 from edge_pigment.trust import NOVEL
@@ -47,6 +47,8 @@ class RunOptions:
 
     mask: Path | None = None
     sigma: float | None = None
+    b0_threshold: float | None = None
+    """s/mm², the largest b that counts as b=0; None: 50, or more where no volume is below."""
     bundle: Path | None = None
     device: str = "auto"
     threads: int | None = None
@@ -125,6 +127,7 @@ def describe_protocol(acquisition: Acquisition) -> dict[str, Any]:
     table = acquisition.gradients
     return {
         "Volumes": len(table),
+        "B0Threshold": table.b0_threshold,
         "Shells": [{"b": float(shell.bval), "Volumes": len(shell.indices)} for shell in table.shells],
         "BVals": [round(float(b), 1) for b in table.bvals],
         "Directions": [[round(float(v), 4) for v in g] for g in table.bvecs],
@@ -210,7 +213,7 @@ def run(
     warnings += tools.notes
     nu = bundle.manifest.nu
     with steps.timed("screen"):
-        screened = screen(acquisition)
+        screened = screen(acquisition.with_b0_threshold(options.b0_threshold))
     acquisition, findings = screened.acquisition, list[Finding](screened.findings)
     with steps.timed("mask"):
         mask, mask_warnings = _find_mask(acquisition, options.mask)
@@ -237,9 +240,19 @@ def run(
     with steps.timed("quality"):
         convention = check_frame(maps, mask, acquisition, m, adapted.summary, session)
         residual = residual_z(m.y, adapted.outcome.mode, m.b, m.bvecs, m.sigma)
-        quality = assess(acquisition, mask, m, adapted.summary.theta, residual, convention, tuple(findings))
-    if convention.warning:
-        warnings.append(convention.warning)
+        quality = assess(
+            acquisition,
+            mask,
+            m,
+            adapted.summary.theta,
+            residual,
+            convention,
+            tuple(findings),
+            screened.volumes,
+            misfit_of(m.y, adapted.outcome),
+        )
+    if quality.convention.warning:
+        warnings.append(quality.convention.warning)
     warnings += quality.warnings
 
     provenance = {
@@ -252,7 +265,7 @@ def run(
         "MaskFrom": "brain_mask" if options.mask is None else str(options.mask),
         "Float64Voxels": len(adapted.outcome.exact),
         "Novel": float(np.mean(voxels["novelty"] > NOVEL)),
-        "GradientConvention": convention.as_dict(),
+        "GradientConvention": quality.convention.as_dict(),
         "Quality": quality.as_dict(),
         "Device": _describe_device(options, backend, session),
         "Seconds": steps.finish(),

@@ -12,8 +12,16 @@ from conftest import AFFINE_LAS, AFFINE_RAS, DIRECTIONS_6, opening, scan_head
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition, find_bids, read_acquisition
 from edge_pigment.brainmask import brain_mask
+from edge_pigment.convention import CLEARLY, SIGNS, check_convention
 from edge_pigment.errors import InputError
-from edge_pigment.gradients import CLEARLY, SIGNS, GradientTable, check_convention, fsl_signs
+from edge_pigment.gradients import (
+    B0_THRESHOLD,
+    LEAST_SHELL_WIDTH,
+    SHELL_WIDTH,
+    GradientTable,
+    find_b0_threshold,
+    fsl_signs,
+)
 from edge_pigment.physics.tensor import from_matrix, quadratic_form, to_matrix
 from edge_pigment.quality.protocol import identify
 
@@ -284,3 +292,63 @@ def test_real_scans_follow_the_rule_and_flipped_ones_are_found(shared_data, part
         found = check_convention(mirrored(D, signs), FA, mask, scan)
         assert found.best == negated
         assert bool(found.warning) is (negated != "none")
+
+
+def test_shells_do_not_chain():
+    """b-values in small steps are many shells, each no wider than a tenth; what varies by 2 % is one."""
+    bvals = np.array([0, *np.linspace(100, 1200, 30)])
+    bvecs = np.concatenate([np.zeros((1, 3)), np.tile([1.0, 0, 0], (30, 1))])
+    shells = GradientTable(bvals, bvecs).shells
+    assert sum(len(shell.indices) for shell in shells) == 30
+    for shell in shells:
+        own = bvals[shell.indices]
+        assert np.ptp(own) <= max(LEAST_SHELL_WIDTH, SHELL_WIDTH * own.min())
+    near = GradientTable([0, 990, 1000, 1010, 995, 1005], bvecs[:6])
+    assert len(near.shells) == 1
+    assert [group.tolist() for group in near.alike] == [[0], [1, 2, 3, 4, 5]]
+
+
+def test_small_b_keeps_its_value_and_direction():
+    """b=0 as scanners write it is 0 in the model; 10 to 50 is what the file says."""
+    table = GradientTable([0, 5, 20, 45, 1000], [[0, 0, 0], [0, 1, 0], [0, 1, 0], [0.3, 0, 0], [1, 0, 0]])
+    assert table.is_b0.tolist() == [True, True, True, True, False]
+    np.testing.assert_array_equal(table.model_bvals, [0, 0, 20, 45, 1000])
+    np.testing.assert_array_equal(table.bvecs, [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0], [1, 0, 0]])
+    assert not table.is_trace.any()
+
+
+def test_nan_direction_of_b0_is_none():
+    table = GradientTable([0, 1000], [[np.nan] * 3, [1, 0, 0]])
+    np.testing.assert_array_equal(table.bvecs[0], 0)
+    with pytest.raises(InputError, match=opening(texts.GRADIENTS_NOT_FINITE)):
+        GradientTable([0, 1000], [[0, 0, 0], [np.nan] * 3])
+
+
+@pytest.mark.parametrize(
+    ("bvals", "threshold"),
+    [
+        ([0, 60, 1000], B0_THRESHOLD),
+        ([55, 60, 65, 1000, 2000], 65.0),
+        ([60, 80, 100, 120, 150, 800], 100.0),
+        ([90, 200], B0_THRESHOLD),  # not clearly lower
+        ([150, 1000], B0_THRESHOLD),
+    ],
+)
+def test_lowest_b_stands_for_b0(bvals, threshold):
+    assert find_b0_threshold(bvals) == threshold
+
+
+def test_threshold_goes_with_the_table(tmp_path):
+    """b=0 stored as 55 to 65, with and without directions, is read; another threshold may be asked for."""
+    (tmp_path / "a.bval").write_text("60 65 1000 1000\n")
+    (tmp_path / "a.bvec").write_text("0 1 1 0\n0 0 0 1\n0 0 0 0\n")
+    table = GradientTable.from_fsl_files(tmp_path / "a.bval", tmp_path / "a.bvec", AFFINE_LAS)
+    assert table.is_b0.tolist() == [True, True, False, False]
+    assert table.subset([0, 2]).b0_threshold == table.with_signs((1, -1, 1)).b0_threshold == 65
+    np.testing.assert_array_equal(table.model_bvals, [60, 65, 1000, 1000])
+    (tmp_path / "a.bval").write_text("150 160 1000 1000\n")
+    (tmp_path / "a.bvec").write_text("1 1 1 0\n0 0 0 1\n0 0 0 0\n")
+    with pytest.raises(InputError, match="--b0-threshold"):
+        GradientTable.from_fsl_files(tmp_path / "a.bval", tmp_path / "a.bvec", AFFINE_LAS)
+    table = GradientTable.from_fsl_files(tmp_path / "a.bval", tmp_path / "a.bvec", AFFINE_LAS, b0_threshold=200)
+    assert table.is_b0.tolist() == [True, True, False, False]

@@ -34,6 +34,7 @@ INTERRUPTED = 130
 PIPE_CLOSED = 141
 """128 + SIGPIPE."""
 _BAR = 24
+B0_THRESHOLD_HELP = "Largest b (s/mm²) that counts as b=0; default: 50, or up to 100 where no volume is below."
 
 
 def path_option(*names: str, help: str) -> Any:

@@ -61,7 +61,7 @@ class Job:
         """
         from edge_pigment.acquisition import read_acquisition
 
-        return read_acquisition(scan, self.bval, self.bvec)
+        return read_acquisition(scan, self.bval, self.bvec, self.options.b0_threshold)
 
 
 @dataclass(eq=False)

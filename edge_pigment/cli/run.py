@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from edge_pigment import errors as texts
-from edge_pigment.cli.console import Progress, path_option, print_json, say, tell, verb
+from edge_pigment.cli.console import B0_THRESHOLD_HELP, Progress, path_option, print_json, say, tell, verb
 from edge_pigment.cli.faults import as_refusals
 from edge_pigment.cli.job import Job, Refusals
 from edge_pigment.cli.plan import tell_plan
@@ -44,6 +44,7 @@ def run(
     bval: Annotated[Path | None, path_option(help="b-values in s/mm²; default: beside the image.")] = None,
     bvec: Annotated[Path | None, path_option(help="Directions; default: beside the image.")] = None,
     mask: Annotated[Path | None, path_option(help="Brain mask; default: found from the scan.")] = None,
+    b0_threshold: Annotated[float | None, typer.Option("--b0-threshold", min=0, help=B0_THRESHOLD_HELP)] = None,
     sigma: Annotated[float | None, typer.Option(help="Noise sd in units of the image; default: estimated.")] = None,
     bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
     public_key: Annotated[
@@ -96,6 +97,7 @@ def run(
     options = RunOptions(
         mask=mask,
         sigma=sigma,
+        b0_threshold=b0_threshold,
         bundle=bundle,
         public_key=public_key,
         device=device,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_pigment import errors as texts
-from edge_pigment.cli.console import path_option, print_json, say, tell, verb
+from edge_pigment.cli.console import B0_THRESHOLD_HELP, path_option, print_json, say, tell, verb
 from edge_pigment.cli.faults import as_refusals
 from edge_pigment.errors import InputError
 
@@ -39,6 +39,7 @@ def watch(
     interval: Annotated[float, typer.Option(help="Seconds between looks at the folder.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Look once, tell, and end.")] = False,
     mask: Annotated[Path | None, path_option(help="Brain mask; default: found from the scan.")] = None,
+    b0_threshold: Annotated[float | None, typer.Option("--b0-threshold", min=0, help=B0_THRESHOLD_HELP)] = None,
     sigma: Annotated[float | None, typer.Option(help="Noise sd; default: estimated.")] = None,
     bundle: Annotated[Path | None, path_option(help="Bundle of the prior; default: the shipped one.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="CPU threads; default: all.")] = None,
@@ -62,7 +63,8 @@ def watch(
     if not -1 <= port <= LARGEST_PORT:
         expected = f"between -1 and {LARGEST_PORT}"
         raise InputError(texts.OPTION_OUT_OF_RANGE.format(option="--port", expected=expected, value=port))
-    watcher = Watcher(folder, target_fa_sd, RunOptions(mask=mask, sigma=sigma, bundle=bundle, threads=threads))
+    options = RunOptions(mask=mask, sigma=sigma, b0_threshold=b0_threshold, bundle=bundle, threads=threads)
+    watcher = Watcher(folder, target_fa_sd, options)
     server = None
     if port >= 0 and not once:
         server = serve(lambda: [update.as_dict() for update in watcher.history], target_fa_sd, port)

@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge_pigment.acquisition import Acquisition, Volume
 from edge_pigment import errors as texts
+from edge_pigment.acquisition import Acquisition, Volume
 from edge_pigment.findings import CARE, Finding
 from edge_pigment.noise import CLEANEST_SNR, NO_NOISE, SPATIAL, estimate_sigma
 from edge_pigment.noise.air import extra_floor, measure_air

@@ -6,7 +6,8 @@ a fit that the fault itself could bend: with six directions and one b=0 there is
 """
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import Measurements
 from edge_pigment.brainmask import is_small, spread
-from edge_pigment.findings import Finding
-from edge_pigment.gradients import Convention
+from edge_pigment.convention import Convention, doubted
+from edge_pigment.findings import NOTE, Finding
 from edge_pigment.physics.backend import Array
 from edge_pigment.quality.levels import Levels, measure_levels
+from edge_pigment.quality.lost import filled
 from edge_pigment.quality.motion import Motion, measure_motion
 from edge_pigment.quality.protocol import Identifiability, identify
 from edge_pigment.quality.swaps import Swap, find_swap
@@ -59,6 +61,10 @@ class Quality:
     seconds: float
     findings: tuple[Finding, ...] = ()
     """Of the steps before: what was screened out, what the noise is not."""
+    volumes: tuple[int, ...] = ()
+    """Numbers of the volumes in the scan as it was given; empty: all of it was used."""
+    misfit: float = 0.0
+    """Median over the brain of the residual, in what noise leaves; 0 where no measurement is to spare."""
     verdict: Verdict = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,37 +75,51 @@ class Quality:
         """Degrees, the largest of any volume; 0 where nothing was compared."""
         return float(np.nanmax(np.append(np.abs(self.motion.rotation).ravel(), 0.0)))
 
+    def named(self, volumes: Iterable[int]) -> list[int]:
+        """Numbers, in the scan as it was given, of volumes that were used."""
+        return [self.volumes[n] if self.volumes else int(n) for n in volumes]
+
+    def _placed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values (N, ...) of the volumes used, at their numbers in the scan as it was given; NaN between them."""
+        if not self.volumes:
+            return values
+        out = np.full((max(self.volumes) + 1, *values.shape[1:]), np.nan)
+        out[list(self.volumes)] = values
+        return out
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """For the user; the frame's own warning is told by who found it."""
-        return tuple(reason for reason in self.verdict.reasons if reason != self.convention.warning)
+        notes = tuple(finding.text for finding in self.findings if finding.level == NOTE)
+        return tuple(reason for reason in self.verdict.reasons if reason != self.convention.warning) + notes
 
     def as_dict(self) -> dict[str, Any]:
-        """For the provenance; volumes and slices count from 0."""
+        """For the provenance; volumes and slices count from 0, and volumes that were not used have None."""
         return {
             "Verdict": self.verdict.level,
             "Reasons": list(self.verdict.reasons),
             "Volumes": {
-                "Outliers": list(self.levels.outliers),
-                "LogLevel": _rounded(self.levels.gain),
-                "ResidualZ": _rounded(self.residual),
-                "Exchanged": [list(pair) for pair in self.swap.pairs] if self.swap.told else [],
+                "Outliers": self.named(self.levels.outliers),
+                "LogLevel": _rounded(self._placed(self.levels.gain)),
+                "ResidualZ": _rounded(self._placed(self.residual)),
+                "Exchanged": [self.named(pair) for pair in self.swap.pairs] if self.swap.told else [],
                 "ExchangeLeadInStandardErrors": round(self.swap.lead, 1),
                 "ExchangeUndecidable": self.swap.undecidable,
             },
-            "DroppedSlices": [{"Volume": n, "Slice": z} for n, z in self.levels.dropped],
+            "DroppedSlices": [{"Volume": self.named([n])[0], "Slice": z} for n, z in self.levels.dropped],
             "MotionMm": {
                 "Largest": _or_none(self.motion.largest),
                 "Span": _or_none(self.motion.span),
                 "SpanWithoutEddyCurrents": _or_none(self.motion.span_without_eddy),
-                "Limits": _rounded(self.motion.limits),
-                "Moved": list(self.motion.moved),
-                "PerVolume": _rounded(self.motion.displacement),
-                "Translation": [_rounded(row) for row in self.motion.translation],
-                "RotationDegrees": [_rounded(row) for row in self.motion.rotation],
+                "Limits": _rounded(self._placed(self.motion.limits)),
+                "Moved": self.named(self.motion.moved),
+                "PerVolume": _rounded(self._placed(self.motion.displacement)),
+                "Translation": [_rounded(row) for row in self._placed(self.motion.translation)],
+                "RotationDegrees": [_rounded(row) for row in self._placed(self.motion.rotation)],
             },
             "BrainADC": _or_none(self.levels.adc * 1e-3, 6),
             "SNRb0": round(self.snr, 2),
+            "Misfit": round(self.misfit, 2),
             "MaskMl": round(self.mask_ml, 1),
             "Protocol": {
                 "Rank": self.identifiability.rank,
@@ -118,6 +138,8 @@ def assess(
     residual: NDArray[np.floating[Any]],
     convention: Convention,
     findings: tuple[Finding, ...] = (),
+    volumes: Iterable[int] = (),
+    misfit: float = 0.0,
 ) -> Quality:
     """Measure a scan's quality and judge it.
 
@@ -129,27 +151,33 @@ def assess(
         residual: (N,) robust z of each volume's residual, from `residual_z`.
         convention: verdict on the gradient frame.
         findings: of the steps before.
+        volumes: (N,) numbers of the volumes in the scan as it was given; by default the same.
+        misfit: median residual of the brain, from `misfit_of`.
     """
     began = time.perf_counter()
     m, table = measurements, acquisition.gradients
     sigma = float(m.sigma[0])
-    levels = measure_levels(m.y, m.mask, table, sigma)
+    y = filled(m.y, table)
+    if y is not m.y:
+        acquisition = replace(acquisition, signal=filled(acquisition.signal.T, table).T)
+    levels = measure_levels(y, m.mask, table, sigma)
     motion = measure_motion(acquisition, mask, levels.outliers)
     if levels.outliers:
         swap = Swap((), 0.0, "volumes differ in brightness")
     else:
-        swap = find_swap(m.y, theta[1:], m.mask, table, sigma)
+        swap = find_swap(y, theta[1:], m.mask, table, sigma)
         if motion.span > REPEAT_MM and swap.found:
             swap = swap._replace(undecidable="the head moved, which looks alike")
     kept = np.setdiff1d(np.arange(len(table)), levels.outliers)
     left = table.subset(kept)
+    numbers = tuple(int(n) for n in volumes)
     ml = float(mask.sum() * np.prod(acquisition.voxel_size) / 1000)
     return Quality(
         levels=levels,
         swap=swap,
         motion=motion,
-        identifiability=identify(table),
-        convention=convention,
+        identifiability=identify(table, np.array(numbers, np.intp) if numbers else None),
+        convention=doubted(convention) if swap.found else convention,
         snr=1 / sigma,
         mask_ml=ml,
         mask_doubts=_mask_doubts(ml, mask, acquisition),
@@ -159,6 +187,8 @@ def assess(
         slices=acquisition.signal.shape[2] * len(table),
         seconds=time.perf_counter() - began,
         findings=findings,
+        volumes=numbers,
+        misfit=misfit,
     )
 
 

@@ -10,7 +10,7 @@ It is not asked where fibres have found other signs, nor where they found the fi
 word: where they are mostly the prior's, which continues fibres in whatever frame it is shown, they speak for the file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import Measurements
-from edge_pigment.gradients import CLEARLY, SIGNS, TRACT_FA, Convention, check_convention
+from edge_pigment.convention import CLEARLY, EXCHANGES, SIGNS, TRACT_FA, Axes, Convention, check_convention
 from edge_pigment.interpolation import interleaved_prior
 from edge_pigment.physics.backend import Array, Summary
 from edge_pigment.physics.tensor import diffusivity
@@ -67,12 +67,24 @@ def check_frame(
     share = float(np.median(maps["datashare"][mask & (maps["FA"] > TRACT_FA)]))
     if found.margin > CLEARLY and share > OWN_WORD:
         return found
+    asked = (summary, measurements.mask, measurements.steps, network)
+    exchange = found.exchange if found.exchange_lead > 0 else None
     for most in (FIRST_LOOK, MOST_VOXELS):
-        best, lead = ask_prior(summary, measurements.mask, measurements.steps, network, most)
-        if lead < 0 or measurements.mask.sum() <= most:  # then all has been looked at
+        best, lead = ask_prior(*asked, most)
+        by_exchange = 0.0 if exchange is None else ask_exchange(*asked, [exchange], most)[1]
+        if max(lead, by_exchange) < 0 or measurements.mask.sum() <= most:  # then all has been looked at
             break
+    if by_exchange > max(lead, UNPREDICTED) and exchange is not None:
+        # where fibres alone are not sure, or the prior, it is left open which axes
+        sure = found.exchange_lead > CLEARLY
+        warning = texts.AXES_EXCHANGED.format(axes=found.exchange_name) if sure else texts.AXES_UNCLEAR
+        return replace(found, prior_lead=by_exchange, warning=warning)
     if lead > UNPREDICTED:
-        return replace(found, best=best, prior_lead=lead, warning=texts.SIGNS_UNPREDICTED.format(best=best))
+        # whoever exchanged axes must not be told to negate one
+        _, other = ask_exchange(*asked, EXCHANGES, FIRST_LOOK)
+        sure = other <= ask_prior(*asked, FIRST_LOOK)[1]
+        warning = texts.SIGNS_UNPREDICTED.format(best=best) if sure else texts.AXES_UNCLEAR
+        return replace(found, best=best, prior_lead=lead, warning=warning)
     return replace(found, prior_lead=lead)
 
 
@@ -88,22 +100,60 @@ def ask_prior(
         network: that makes priors.
         most: voxels to look at, in whole slices, three at least.
     """
+    choices = {name: Axes((0, 1, 2), signs) for name, signs in SIGNS.items()}
+    leads = _leads(summary, mask, steps, network, list(choices.values()), most)
+    best = int(np.argmax(leads[1:]))
+    return list(choices)[1:][best], leads[1:][best]
+
+
+def ask_exchange(
+    summary: Summary,
+    mask: NDArray[np.bool_],
+    steps: tuple[int, int, int],
+    network: Network,
+    exchanges: Sequence[Axes],
+    most: int = MOST_VOXELS,
+) -> tuple[Axes, float]:
+    """The exchange of axes that is predicted best, and by how many standard errors better than the file's; as above."""
+    leads = _leads(summary, mask, steps, network, [Axes((0, 1, 2), SIGNS["none"]), *exchanges], most)
+    best = int(np.argmax(leads[1:]))
+    return exchanges[best], leads[1:][best]
+
+
+def _leads(
+    summary: Summary,
+    mask: NDArray[np.bool_],
+    steps: tuple[int, int, int],
+    network: Network,
+    choices: Sequence[Axes],
+    most: int,
+) -> list[float]:
+    """Standard errors by which each choice of axes is predicted better than the first."""
     first, last = _middle(mask, most)
     start, end = int(mask[:first].sum()), int(mask[:last].sum())
     part = mask[first:last]
     theta, sd = (np.ascontiguousarray(values[:, start:end]) for values in summary)
     md = theta[1:4].mean(0)
     tissue = (md > TISSUE_MD[0]) & (md < TISSUE_MD[1])
-    agreement = {}
-    for name, signs in SIGNS.items():
-        mirrored = theta.copy()
-        mirrored[1:] *= _mirror(signs).astype(np.float32)
-        mean, _ = interleaved_prior(network, Summary(mirrored, sd), part, steps)
-        agreement[name] = _agreement(mirrored[1:], diffusivity(mean.T).T.astype(np.float32)) * tissue
     blocks = block_labels(part)
-    leads = {name: lead_of(agreement[name] - agreement["none"], blocks) for name in SIGNS if name != "none"}
-    best = max(leads, key=leads.__getitem__)
-    return best, leads[best]
+    agreement = []
+    for axes in choices:
+        turned, spread = theta.copy(), sd.copy()
+        turned[1:], spread[1:] = _turned(theta[1:], axes), sd[1:][_elements(axes.order)]
+        mean, _ = interleaved_prior(network, Summary(turned, spread), part, steps)
+        agreement.append(_agreement(turned[1:], diffusivity(mean.T).T.astype(np.float32)) * tissue)
+    return [lead_of(gain - agreement[0], blocks) for gain in agreement]
+
+
+def _elements(order: tuple[int, int, int]) -> list[int]:
+    """Where the elements xx yy zz xy xz yz of a tensor with exchanged axes lie in the tensor."""
+    index = {(0, 0): 0, (1, 1): 1, (2, 2): 2, (0, 1): 3, (0, 2): 4, (1, 2): 5}
+    return [index[min(order[i], order[j]), max(order[i], order[j])] for i, j in index]
+
+
+def _turned(six: Array, axes: Axes) -> Array:
+    """Tensors (6, V) as other axes of the directions make them."""
+    return six[_elements(axes.order)] * _mirror(axes.signs).astype(np.float32)
 
 
 def _middle(mask: NDArray[np.bool_], most: int) -> tuple[int, int]:

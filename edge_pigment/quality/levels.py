@@ -37,6 +37,9 @@ ventricles); outside of these the b=0 and the weighted volumes do not belong tog
 moves it by 0.69/b."""
 LARGEST_B_OF_ADC = 2.5
 """ms/µm²: above, the noise floor and kurtosis take the bounds' meaning away."""
+LEAST_B_OF_ADC = 0.5
+"""ms/µm²: below, a volume that is 10 % brighter, or the blood's part of the signal, moves the ADC by 0.2 and more.
+Where no shell is above, the ADC is not looked at."""
 _TINY = 1e-3
 """Of the median b=0 signal; keeps the log of a blank slice finite."""
 
@@ -83,7 +86,7 @@ def measure_levels(y: Array, mask: NDArray[np.bool_], table: GradientTable, sigm
     common = np.median(log - np.median(log[large], axis=0), axis=1)
     shape = np.empty_like(log)
     lowest, highest = np.full(len(y), -DROPOUT_ALONE), np.full(len(y), np.inf)
-    for group in groups(table):
+    for group in table.alike:
         reference = np.median(log[:, group], axis=1) if len(group) >= LEAST_LIKE else common
         shape[:, group] = log[:, group] - reference[:, None]
         if len(group) >= LEAST_LIKE:
@@ -95,17 +98,11 @@ def measure_levels(y: Array, mask: NDArray[np.bool_], table: GradientTable, sigm
     b = table.bvals * 1e-3
     outliers = np.flatnonzero(np.abs(gain) > GAIN + GAIN_PER_B * b)
     # two volumes that differ are both half as far from their mean
-    for group in groups(table):
+    for group in table.alike:
         if len(group) == 2 and np.ptp(gain[group]) > GAIN + GAIN_PER_B * b[group[0]]:
             outliers = np.union1d(outliers, group)
     dropped = [(int(n), int(z)) for z, n in np.argwhere((slices < lowest) | (slices > highest))]
     return Levels(gain, slices, _adc(log[large], table), tuple(int(n) for n in outliers), tuple(sorted(dropped)))
-
-
-def groups(table: GradientTable) -> list[NDArray[np.intp]]:
-    """Volumes that should look alike: those of b=0, and those of each shell."""
-    b0 = np.flatnonzero(table.is_b0)
-    return ([b0] if len(b0) else []) + [shell.indices for shell in table.shells]
 
 
 def _against_neighbours(shape: Float, large: NDArray[np.bool_]) -> Float:
@@ -120,8 +117,9 @@ def _against_neighbours(shape: Float, large: NDArray[np.bool_]) -> Float:
 
 
 def _adc(log: Float, table: GradientTable) -> float:
-    shells = table.shells
-    if not table.is_b0.any() or not shells or shells[0].bval > 1e3 * LARGEST_B_OF_ADC:
+    shells = [shell for shell in table.shells if 1e3 * LEAST_B_OF_ADC <= shell.bval <= 1e3 * LARGEST_B_OF_ADC]
+    if not table.is_b0.any() or not shells:
         return float("nan")
     lost = np.median(log[:, table.is_b0], axis=1) - np.median(log[:, shells[0].indices], axis=1)
-    return float(np.median(lost)) / (shells[0].bval * 1e-3)
+    apart = shells[0].bval - float(np.median(table.model_bvals[table.is_b0]))
+    return float(np.median(lost)) / (apart * 1e-3)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.quality.eddy import eddy_part
-from edge_pigment.quality.levels import groups
 
 Float = NDArray[np.float64]
 Image = NDArray[np.float32]
@@ -116,7 +115,7 @@ def measure_motion(acquisition: Acquisition, mask: NDArray[np.bool_], leave_out:
     if min(inside.shape) < LEAST_COARSE or inside.sum() < 100:
         return found
     without_edges = _cut_axes(mask) > 1
-    for group in groups(table):
+    for group in table.alike:
         chosen = [int(n) for n in group if n not in leave_out]
         if len(chosen) < 2 or (without_edges and not table.is_b0[chosen[0]]):
             continue

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_pigment import errors as texts
 from edge_pigment.gradients import GradientTable
@@ -24,12 +25,14 @@ class Identifiability(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def identify(table: GradientTable) -> Identifiability:
+def identify(table: GradientTable, numbers: NDArray[np.intp] | None = None) -> Identifiability:
     """Judge a protocol.
 
     Args:
         table: of the scan.
+        numbers: (N,) what its volumes are called; from 0 by default.
     """
+    called = np.arange(len(table)) if numbers is None else np.asarray(numbers)
     weighted = ~table.is_b0
     # per unit of Frobenius norm, so that no rotation of the axes changes the numbers
     form = quadratic_form(table.bvecs[weighted]) / np.sqrt([1, 1, 1, 2, 2, 2])
@@ -38,7 +41,7 @@ def identify(table: GradientTable) -> Identifiability:
     condition = float(values[0] / values[5]) if rank == 6 else float("inf")
     limits, warnings = [], []
     if table.is_trace.any():
-        warnings.append(texts.TRACE_IMAGES.format(volumes=texts.listed(np.flatnonzero(table.is_trace))))
+        warnings.append(texts.TRACE_IMAGES.format(volumes=texts.listed(called[table.is_trace])))
     if table.is_trace[weighted].all():
         warnings.append(texts.TRACE_ONLY)
     elif rank < 6:

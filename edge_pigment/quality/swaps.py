@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment.boxes import sums_of_three
-from edge_pigment.gradients import BLOCK, GradientTable
+from edge_pigment.convention import BLOCK
+from edge_pigment.gradients import GradientTable
 from edge_pigment.physics.backend import Array
 from edge_pigment.physics.tensor import quadratic_form
 
@@ -158,7 +159,7 @@ def _redundancy(y: Array, blocks: NDArray[np.intp], table: GradientTable, sigma:
     # one weight per voxel, about that of its mean signal; the noise of log S is σ/S
     weight = np.exp(np.log(S).mean(0))
     log = np.log(S) * weight
-    b = np.where(table.is_b0, 0, table.bvals) * 1e-3
+    b = table.model_bvals * 1e-3
     X = np.concatenate([np.ones((len(b), 1)), -b[:, None] * quadratic_form(table.bvecs)], axis=1)
     R = np.eye(len(b)) - X @ np.linalg.pinv(X)
     C = log @ log.T

@@ -18,6 +18,8 @@ LOW_SNR = 6.0
 """Of b=0: below, FA rests on the prior in most voxels; the maps say so voxel by voxel."""
 REPEAT_MM = 4.0
 """Motion beyond any voxel of a usual scan: different tissue lies in one voxel's measurements."""
+LARGEST_MISFIT = 1.6
+"""Median residual in what noise leaves. Scans that a tensor fits have TODO."""
 MANY_DROPPED = 0.05
 """Share of slices lost at which a slice position is likely to lack several directions."""
 
@@ -37,7 +39,7 @@ def judge(quality: "Quality") -> Verdict:
     bad = q.levels.outliers
     if bad:
         text = texts.VOLUMES_OUTLYING.format(
-            volumes=listed(bad), percent=listed(round(100 * np.expm1(q.levels.gain[n])) for n in bad)
+            volumes=listed(q.named(bad)), percent=listed(round(100 * np.expm1(q.levels.gain[n])) for n in bad)
         )
         if kept >= 6 and q.b0_left:
             care.append(f"{text} {texts.LEAVE_VOLUMES_OUT}")
@@ -47,16 +49,16 @@ def judge(quality: "Quality") -> Verdict:
         repeat.append(texts.ADC_IMPLAUSIBLE.format(adc=q.levels.adc))
     dropped = [(n, z) for n, z in q.levels.dropped if n not in bad]
     if dropped:
-        places = ", ".join(f"{n}/{z}" for n, z in dropped[:8]) + (" ..." if len(dropped) > 8 else "")
+        places = ", ".join(f"{q.named([n])[0]}/{z}" for n, z in dropped[:8]) + (" ..." if len(dropped) > 8 else "")
         text = texts.SLICES_DROPPED.format(count=len(dropped), places=places)
         many = len(dropped) > MANY_DROPPED * q.slices
         (repeat if many and kept <= 6 else care).append(text)
     if q.swap.found:
-        pairs = " or ".join(f"{first} and {second}" for first, second in q.swap.pairs)
+        pairs = " or ".join("{} and {}".format(*q.named(pair)) for pair in q.swap.pairs)
         text = texts.SWAPPED_OR_MOVED if q.swap.undecidable else texts.VOLUMES_SWAPPED
         care.append(text.format(pairs=pairs, lead=q.swap.lead))
     if q.motion.moved:
-        text = texts.MOVED.format(mm=q.motion.span, degrees=q.rotation, volumes=listed(q.motion.moved))
+        text = texts.MOVED.format(mm=q.motion.span, degrees=q.rotation, volumes=listed(q.named(q.motion.moved)))
         if q.motion.span_without_eddy > REPEAT_MM:
             repeat.append(f"{text} {texts.MOVED_TOO_FAR}")
         elif q.motion.span > REPEAT_MM:
@@ -69,6 +71,8 @@ def judge(quality: "Quality") -> Verdict:
         repeat.append(texts.SNR_TOO_LOW.format(snr=q.snr))
     elif q.snr < LOW_SNR:
         care.append(texts.SNR_LOW.format(snr=q.snr))
+    if q.misfit > LARGEST_MISFIT:
+        care.append(texts.MISFIT.format(times=q.misfit))
     care += q.mask_doubts
     care += q.identifiability.warnings
     repeat += [finding.text for finding in q.findings if finding.level == REPEAT]

@@ -9,8 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
-from edge_pigment.findings import Finding
+from edge_pigment.findings import NOTE, Finding
+from edge_pigment.gradients import B0_THRESHOLD
+from edge_pigment.screening.shells import choose_volumes, tell_shells
+from edge_pigment.screening.values import leave_out_values
 
 
 class Screened(NamedTuple):
@@ -41,5 +45,16 @@ def screen(acquisition: Acquisition) -> Screened:
     Raises:
         InputError: what is left is no diffusion scan, or what a volume is cannot be told.
     """
-    volumes = np.arange(len(acquisition.gradients))
-    return Screened(acquisition, volumes)
+    table = acquisition.gradients
+    volumes = np.arange(len(table))
+    findings: list[Finding] = []
+    if table.b0_threshold > B0_THRESHOLD:
+        b0 = table.bvals[table.is_b0]
+        if b0.size and b0.min() > B0_THRESHOLD:
+            findings.append(Finding(NOTE, texts.LOWEST_B_IS_B0.format(lowest=b0.min(), highest=b0.max())))
+    chosen = choose_volumes(table)
+    findings += tell_shells(table, chosen, volumes)
+    if len(chosen) < len(volumes):
+        acquisition, volumes = acquisition.subset(chosen), volumes[chosen]
+    values = leave_out_values(acquisition, volumes)
+    return Screened(values.acquisition, volumes, (*findings, *values.findings))

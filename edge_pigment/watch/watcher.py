@@ -97,6 +97,7 @@ class Watcher:
         acquisition = arrived.acquisition
         if acquisition is None:
             return Update(0, 0, None, None, 0.0, "no volume yet", arrived.waiting)
+        acquisition = acquisition.with_b0_threshold(self.options.b0_threshold)
         b0s = int(acquisition.gradients.is_b0.sum())
         try:
             acquisition.gradients.check_protocol()

@@ -7,7 +7,7 @@ from conftest import scan_head
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.adapt import gather
-from edge_pigment.gradients import CLEARLY, SIGNS, Convention
+from edge_pigment.convention import CLEARLY, SIGNS, Convention
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.tensor import latent
 from edge_pigment.pipeline import RunOptions, run

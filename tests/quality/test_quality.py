@@ -10,7 +10,8 @@ from conftest import DIRECTIONS_6, opening
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import gather
-from edge_pigment.gradients import Convention, GradientTable
+from edge_pigment.convention import Convention
+from edge_pigment.gradients import GradientTable
 from edge_pigment.outputs.write import plain
 from edge_pigment.phantom import make_phantom
 from edge_pigment.physics.host import HostBackend

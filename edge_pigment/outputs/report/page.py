@@ -198,12 +198,13 @@ def _volumes(quality: Mapping[str, Any], used: Sequence[int]) -> str:
         f"Dropped or bright slices (volume/slice): {places or 'none'}.",
         f"Exchanged volumes: {exchanged or 'none'}.",
     ]
+    limit = max(v for v in moved["Limits"] if v is not None)
     return (
         f'<div class="card"><h2>Volumes ({numbering})</h2>'
         "<h3>Brightness against volumes of the same b</h3>"
         f"{charts.bars(percent, round(100 * float(np.expm1(levels.GAIN))), ' %', outliers, signed=True)}"
         "<h3>Displacement, motion or eddy currents</h3>"
-        f"{charts.bars(moved['PerVolume'], max(moved['Limits']), ' mm', moved['Moved'])}{_items(said)}</div>"
+        f"{charts.bars(moved['PerVolume'], limit, ' mm', moved['Moved'])}{_items(said)}</div>"
     )
 
 
@@ -217,7 +218,7 @@ def _protocol(provenance: Mapping[str, Any], quality: Mapping[str, Any]) -> str:
         return ""
     parts = ['<div class="card protocol"><h2>Protocol</h2>']
     if "Directions" in protocol:
-        parts.append(charts.sphere(protocol["Directions"], protocol["BVals"]))
+        parts.append(charts.sphere(protocol["Directions"], protocol["BVals"], protocol.get("B0Threshold", 50.0)))
     rows = [("volumes", str(protocol.get("Volumes", "")))]
     weighted = sum(shell["Volumes"] for shell in protocol.get("Shells", ()))
     rows.append(("b = 0", f"{protocol.get('Volumes', weighted) - weighted}"))
@@ -245,6 +246,8 @@ def _frame(frame: Mapping[str, Any]) -> str:
     if frame.get("Doubted"):
         lead = max(frame["LeadInStandardErrors"], frame["PriorLeadInStandardErrors"] or 0.0)
         return f"doubtful: others fit better by {lead:.1f} standard errors"
+    if (frame.get("ExchangeLeadInStandardErrors") or 0.0) > 0:
+        return "signs as fibres run; whether axes are exchanged cannot be told"
     return "as fibres run"
 
 
