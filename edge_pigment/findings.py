@@ -6,10 +6,14 @@ USABLE, CARE, REPEAT = "usable", "usable with care", "repeat the scan"
 """Levels of a verdict, the mildest first."""
 
 
-class Finding(NamedTuple):
-    """One reason for a verdict.
+NOTE = "note"
+"""Level of a finding that is told among the warnings and leaves the verdict as it is."""
 
-    level: CARE or REPEAT, the best that the verdict can be with it. text: a sentence for the user.
+
+class Finding(NamedTuple):
+    """One reason for a verdict, or a note.
+
+    level: CARE or REPEAT, the best that the verdict can be with it; NOTE. text: a sentence for the user.
     """
 
     level: str

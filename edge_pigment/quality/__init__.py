@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import Measurements
-from edge_pigment.findings import Finding
+from edge_pigment.findings import NOTE, Finding
 from edge_pigment.gradients import Convention
 from edge_pigment.physics.backend import Array
 from edge_pigment.quality.levels import Levels, measure_levels
@@ -65,9 +65,10 @@ class Quality:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """For the user; the frame's and the mask's own warnings are told by who found them."""
+        """For the user, notes last; the frame's and the mask's own warnings are told by who found them."""
         told = {self.convention.warning, *self.mask_doubts}
-        return tuple(reason for reason in self.verdict.reasons if reason not in told)
+        notes = [finding.text for finding in self.findings if finding.level == NOTE]
+        return (*(reason for reason in self.verdict.reasons if reason not in told), *notes)
 
     def as_dict(self) -> dict[str, Any]:
         """For the provenance; volumes and slices count from 0."""

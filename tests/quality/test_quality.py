@@ -7,6 +7,7 @@ import pytest
 
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import gather
+from edge_pigment.findings import NOTE, Finding
 from edge_pigment.gradients import Convention, GradientTable
 from edge_pigment.outputs.write import plain
 from edge_pigment.phantom import make_phantom
@@ -28,13 +29,13 @@ def scan(request):
     return acquisition, found.truth.brain > 0.5, float(np.mean(found.sigma))
 
 
-def look(scan, signal=None, table=None, convention=Convention({})):
+def look(scan, signal=None, table=None, convention=Convention({}), findings=()):
     acquisition, mask, sigma = scan
     if signal is not None:
         acquisition = Acquisition(signal, table or acquisition.gradients, acquisition.affine)
     m = gather(acquisition, mask, sigma)
     theta = HostBackend(1).summarise(m.y, m.b, m.bvecs, m.sigma).theta
-    return assess(acquisition, mask, m, theta, np.zeros(len(m.y)), convention)
+    return assess(acquisition, mask, m, theta, np.zeros(len(m.y)), convention, findings)
 
 
 def test_a_clean_scan_is_usable_and_says_nothing(scan):
@@ -110,6 +111,14 @@ def test_a_doubtful_frame_is_a_reason_but_not_told_twice(scan):
     quality = look(scan, convention=DOUBT)
     assert quality.verdict == (CARE, (DOUBT.warning,))
     assert quality.warnings == ()
+
+
+def test_a_note_is_told_and_leaves_the_verdict_as_it_is(scan):
+    findings = (Finding(NOTE, "One volume was sent twice."), Finding(CARE, "The noise is not white."))
+    quality = look(scan, findings=findings)
+    assert quality.verdict == (CARE, (findings[1].text,))
+    assert quality.warnings == (findings[1].text, findings[0].text)
+    assert look(scan, findings=findings[:1]).verdict == (USABLE, ())
 
 
 def test_fewer_than_six_directions_are_said(scan):
