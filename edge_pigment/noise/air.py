@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_pigment.acquisition import Acquisition
-from edge_pigment.brainmask import _dilate, otsu
+from edge_pigment.brainmask import otsu
+from edge_pigment.morphology import dilate
 from edge_pigment.noise.details import Mask
 
 MARGIN_MM = 16.0
@@ -78,4 +79,4 @@ def _air(acquisition: Acquisition) -> Mask:
     b0 = np.nan_to_num(acquisition.mean_b0)
     head: Mask = np.asarray(b0 > otsu(b0))
     steps = np.maximum(np.round(MARGIN_MM / acquisition.voxel_size), 1).astype(int)
-    return ~_dilate(head, steps)
+    return ~dilate(head, steps)

@@ -9,7 +9,8 @@ from conftest import opening
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import gather
-from edge_pigment.gradients import Convention, GradientTable
+from edge_pigment.convention import Convention
+from edge_pigment.gradients import GradientTable
 from edge_pigment.phantom import make_phantom
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.quality import assess

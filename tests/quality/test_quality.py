@@ -11,6 +11,7 @@ from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import gather
 from edge_pigment.convention import Convention
+from edge_pigment.findings import NOTE, Finding
 from edge_pigment.gradients import GradientTable
 from edge_pigment.outputs.write import plain
 from edge_pigment.phantom import make_phantom
@@ -32,13 +33,13 @@ def scan(request):
     return acquisition, found.truth.brain > 0.5, float(np.mean(found.sigma))
 
 
-def look(scan, signal=None, table=None, convention=Convention({})):
+def look(scan, signal=None, table=None, convention=Convention({}), findings=()):
     acquisition, mask, sigma = scan
     if signal is not None:
         acquisition = Acquisition(signal, table or acquisition.gradients, acquisition.affine)
     m = gather(acquisition, mask, sigma)
     theta = HostBackend(1).summarise(m.y, m.b, m.bvecs, m.sigma).theta
-    return assess(acquisition, mask, m, theta, np.zeros(len(m.y)), convention)
+    return assess(acquisition, mask, m, theta, np.zeros(len(m.y)), convention, findings)
 
 
 def test_a_clean_scan_is_usable_and_says_nothing(scan):
@@ -140,6 +141,14 @@ def test_a_scan_too_small_for_a_human_head_is_said(scan):
     (reason,) = quality.mask_doubts
     assert re.search(opening(texts.SMALL_SUBJECT), reason)
     assert quality.verdict.level == CARE
+
+
+def test_a_note_is_told_and_leaves_the_verdict_as_it_is(scan):
+    findings = (Finding(NOTE, "One volume was sent twice."), Finding(CARE, "The noise is not white."))
+    quality = look(scan, findings=findings)
+    assert quality.verdict == (CARE, (findings[1].text,))
+    assert quality.warnings == (findings[1].text, findings[0].text)
+    assert look(scan, findings=findings[:1]).verdict == (USABLE, ())
 
 
 def test_fewer_than_six_directions_are_said(scan):
