@@ -4,7 +4,7 @@
 
 Simulated: the noise-free signal of a scan's reference tensors, with complex noise on the acquired matrix, is
 zero-filled in both axes of the slices; the truth is the fit of the zero-filled signal without noise. `step` 1 is the
-slice as it is, 2 every second voxel by itself; what a run would choose is marked.
+slice as it is, 2 every second voxel by itself, 3 every third; what a run would choose is marked.
 """
 
 from dataclasses import replace
@@ -18,8 +18,8 @@ from accuracy import Cell
 from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.adapt import adapt, gather
 from edge_pigment.gradients import GradientTable
-from edge_pigment.interpolation import interleave_of
 from edge_pigment.maps import voxel_maps
+from edge_pigment.noise.correlation import noise_correlation
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.moments import fractional_anisotropy
 from edge_pigment.physics.tensor import quadratic_form, to_matrix
@@ -30,7 +30,7 @@ from edge_pigment_prior.rescan import spread_directions
 from scores import NORMAL_90
 
 Array = np.ndarray[Any, Any]
-FACTORS = (1.0, 4 / 3, 1.5, 2.0)
+FACTORS = (1.0, 4 / 3, 1.5, 2.0, 3.0)
 CELLS = (Cell(6, 1, 10), Cell(6, 1, 20))
 SLICES = 20
 INSIDE = 0.9
@@ -93,15 +93,15 @@ def main(
                 values = np.linalg.eigvalsh(to_matrix(truth))
                 fa, md = fractional_anisotropy(values), values.mean(-1)
                 judged = (values[:, 0] > 0) & (md < FLUID)
-                chosen = interleave_of(noisy, where)
-                for step in (1, 2):
-                    m = replace(gather(noisy, where, sigma, backend), interleave=step)
+                chosen = noise_correlation(noisy, where).steps
+                for step in (1, 2, 3):
+                    m = replace(gather(noisy, where, sigma, backend), steps=(step, step, 1))
                     found = voxel_maps(adapt(m, backend, network, nu).outcome, m.scale, nu)
                     cells = []
                     for key, true, unit in (("FA", fa, 1.0), ("MD", md, 1000.0)):
                         error = np.abs(unit * found[key] - true)[judged]
                         cells += [error.mean(), np.mean(error < NORMAL_90 * unit * found[f"{key}_sd"][judged])]
-                    mark = " *" if step == chosen else ""
+                    mark = " *" if (step, step, 1) == chosen else ""
                     figures = " | ".join(f"{c:.3f}" for c in cells)
                     print(f"| {name} | {cell.name} | {factor:.2f} | {step}{mark} | {figures} |", flush=True)
 

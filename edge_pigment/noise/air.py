@@ -12,12 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_pigment.acquisition import Acquisition
+from edge_pigment.boxes import sums_of_three
 from edge_pigment.brainmask import otsu
 from edge_pigment.morphology import dilate
 from edge_pigment.noise.details import Mask
 
 MARGIN_MM = 16.0
 """Around what is brighter than Otsu's threshold: scalp and its ghosts are left out."""
+TISSUE = 1.35
+"""Mean of 27 voxels over the median of such means in air, from which it is taken for scalp or a ghost: Rayleigh noise
+strays by a tenth."""
 LEAST_VOXELS = 500
 MOST_ZEROS = 0.02
 """Share of voxels without any value from which air is taken for masked."""
@@ -75,8 +79,19 @@ def extra_floor(air: Air | None, sigma: float) -> float:
     return air.mean_square - 2 * sigma**2
 
 
+def sigma_before_averages(air: Air | None) -> float:
+    """σ of Rician noise whose magnitudes were averaged until hardly any noise was left: their mean is √(π/2) σ."""
+    return float(np.sqrt(air.mean_square / (np.pi / 2))) if air is not None and air.coils > 1 + LEAST_FLOOR else 0.0
+
+
 def _air(acquisition: Acquisition) -> Mask:
+    """What is far from what is bright, and as dark on the mean of neighbours as most of it."""
     b0 = np.nan_to_num(acquisition.mean_b0)
     head: Mask = np.asarray(b0 > otsu(b0))
     steps = np.maximum(np.round(MARGIN_MM / acquisition.voxel_size), 1).astype(int)
-    return ~dilate(head, steps)
+    air = ~dilate(head, steps)
+    if air.sum() < LEAST_VOXELS:
+        return air
+    level = sums_of_three(b0) / sums_of_three(np.ones_like(b0))
+    tissue = air & (level > TISSUE * np.median(level[air]))
+    return air & ~dilate(tissue, np.ones(3, int))

@@ -79,7 +79,7 @@ def noise_correlation(acquisition: Acquisition, mask: Mask) -> Correlation:
             continue
         lags = range(1, 1 + (FURTHEST_ACROSS if axis == 2 else FURTHEST))
         steps[axis], left = _independent(_profile(volumes, inside, axis, lags))
-        excess *= left
+        excess *= left if steps[axis] > 1 else 1.0
     sigma = _plateau(volumes, inside, max(steps[:2])) if max(steps[:2]) > 1 else 0.0
     return Correlation((steps[0], steps[1], steps[2]), float(excess), sigma)
 
@@ -107,7 +107,7 @@ def _independent(profile: Float) -> tuple[int, float]:
 def _plateau(volumes: Volumes, inside: Mask, step: int) -> float:
     """sd of diagonal details of slices, of the distance from which they grow no more; interpolation by sinc overshoots
     there, so that the least of three distances counts."""
-    found = [_details(volumes, inside, (0, 1), (lag, lag)) for lag in range(step, step + 3)]
+    found = [details_between(volumes, inside, (0, 1), (lag, lag)) for lag in range(step, step + 3)]
     known = [value for value in found if value is not None]
     return min(known, default=0.0)
 
@@ -118,15 +118,25 @@ def _profile(volumes: Volumes, inside: Mask, axis: int, lags: "range | tuple[int
     other = 0 if axis == 2 else 2 if inside.shape[2] >= 2 else 1 - axis
     found = []
     for lag in lags:
-        value = _details(volumes, inside, (axis, other), (lag, 1))
+        value = details_between(volumes, inside, (axis, other), (lag, 1))
         if value is None:
             break
         found.append(value)
     return np.array(found)
 
 
-def _details(volumes: Volumes, inside: Mask, axes: tuple[int, int], lags: tuple[int, int]) -> float | None:
-    """σ by `least_component` of the differences of differences along two axes; None for too few voxels."""
+def details_between(volumes: Volumes, inside: Mask, axes: tuple[int, int], lags: tuple[int, int]) -> float | None:
+    """σ by `least_component` of differences of differences along two axes.
+
+    Args:
+        volumes: (X, Y, Z, N).
+        inside: (X, Y, Z) the brain.
+        axes: two of the image's.
+        lags: distance between the voxels along each, voxels.
+
+    Returns:
+        σ of white noise that would make such details; None for too few voxels.
+    """
     if any(inside.shape[axis] <= lag for axis, lag in zip(axes, lags, strict=True)):
         return None
 

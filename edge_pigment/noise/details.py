@@ -100,6 +100,7 @@ def noise_directions(details: Float) -> tuple[Float, Float, Mask]:
     # a few blocks at the brain's edge hold most of the variance and would turn the components to themselves
     calm = details[energy <= np.quantile(energy, 0.8)]
     variances, directions = np.linalg.eigh(calm.T @ calm / len(calm))
+    variances = np.maximum(variances, 0)  # of a scan without noise, rounding leaves less
     # the least eigenvalue alone is biased low: as many go with it as pure noise spreads (Marchenko & Pastur 1967)
     spread = min(np.sqrt(len(variances) / len(calm)), WIDEST_SPREAD)
     noise: Mask = variances <= variances[0] * ((1 + spread) / (1 - spread)) ** 2

@@ -8,7 +8,7 @@ from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition, Volume
 from edge_pigment.findings import CARE, Finding
 from edge_pigment.noise import CLEANEST_SNR, NO_NOISE, SPATIAL, estimate_sigma
-from edge_pigment.noise.air import extra_floor, measure_air
+from edge_pigment.noise.air import extra_floor, measure_air, sigma_before_averages
 from edge_pigment.noise.correlation import Correlation, noise_correlation
 from edge_pigment.noise.details import Mask
 from edge_pigment.noise.field import relative_sigma
@@ -57,24 +57,26 @@ def measure_noise(acquisition: Acquisition, mask: Mask, given: float | None = No
         mask: (X, Y, Z) the brain.
         given: σ in the image's unit, if the user knows it.
     """
-    correlation = noise_correlation(acquisition, mask)
-    findings = []
+    correlation, air = noise_correlation(acquisition, mask), measure_air(acquisition)
+    findings, is_known = [], True
     if given is not None:
         sigma, method = float(given), GIVEN
     else:
         found = estimate_sigma(acquisition, mask)
         sigma, method = found.sigma, found.method
         if found.note == NO_NOISE:
+            is_known = False
             findings.append(Finding(CARE, texts.NOISE_NOT_FOUND.format(snr=CLEANEST_SNR)))
         if correlation.sigma and method == SPATIAL:
             sigma, method = correlation.sigma, OVER_DISTANCES
         sigma *= correlation.excess
         filtered = find_filter(acquisition, mask) if correlation.is_white else Filtered()
         if filtered.is_filtered:
-            sigma *= filtered.factor
+            sigma = max(sigma * filtered.factor, sigma_before_averages(air))
             findings.append(Finding(CARE, texts.NOISE_FILTERED))
     if correlation.steps[2] > 1:
         findings.append(Finding(CARE, texts.NOISE_RESAMPLED))
     relative = None if given is not None else relative_sigma(acquisition, mask, max(correlation.steps[:2]))
-    floor = extra_floor(measure_air(acquisition), sigma)
+    # air does not help where σ was not found: next to nothing, any air is a floor
+    floor = extra_floor(air, sigma) if is_known else 0.0
     return Noise(float(sigma), method, correlation, relative, floor, tuple(findings))
