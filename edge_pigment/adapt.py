@@ -69,7 +69,7 @@ def gather(
     positive = b0[b0 > 0]
     scale = float(np.median(positive)) if len(positive) else 1.0
     y /= np.float32(scale)
-    y[y > NO_TISSUE] = np.nan  # has no weight
+    y[(y > NO_TISSUE) | (y < -NO_TISSUE)] = np.nan  # has no weight
     return Measurements(
         y=y,
         b=(np.where(acquisition.gradients.is_b0, 0, acquisition.gradients.bvals) * MS_PER_UM2).astype(np.float32),
