@@ -18,7 +18,7 @@ from edge_pigment.adapt import adapt, gather
 from edge_pigment.alteration import Alteration
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.errors import DeviceError, InputError
-from edge_pigment.findings import Finding
+from edge_pigment.findings import CARE, Finding
 from edge_pigment.interpolation import interleave_of
 from edge_pigment.maps import to_image, voxel_maps, with_altered
 from edge_pigment.network import NetworkWithFallback, open_network
@@ -38,6 +38,11 @@ from edge_pigment.trust import NOVEL
 
 STEPS = ("mask", "noise", "summarise", "context prior", "adapt", "maps", "quality")
 """In order; `progress` is called with each when it starts, and on the way through the context prior."""
+SIGMA_RANGE = (1e-20, 1e20)
+"""In which σ over any signal is a number in float32, too."""
+SIGMA_APART = 2.0
+"""Times by which the user's σ may differ from the one that the scan shows: estimates of one scan differ by half at
+most, and σ in another unit differs by far more."""
 _WEIGHTS = (0.05, 0.08, 0.05, 0.57, 0.18, 0.04, 0.03)
 """Rough shares of the time, for progress bars only."""
 
@@ -180,6 +185,17 @@ def _find_sigma(acquisition: Acquisition, mask: NDArray[np.bool_], given: float 
     return float(noise.sigma), noise.method
 
 
+def _doubt(given: float, acquisition: Acquisition, mask: NDArray[np.bool_]) -> list[Finding]:
+    """What there is to say against the user's σ: every deviation is wrong by as much as it is."""
+    try:
+        seen = float(estimate_sigma(acquisition, mask).sigma)
+    except InputError:
+        return []
+    if 1 / SIGMA_APART < given / max(seen, np.finfo(float).tiny) < SIGMA_APART:
+        return []
+    return [Finding(CARE, texts.SIGMA_DOUBTFUL.format(given=given, seen=seen))]
+
+
 def _describe_device(options: RunOptions, backend: Backend, session: Network) -> dict[str, str]:
     """What computed, and why not the GPU where one was wanted."""
     device = {"Asked": options.device, "Kernels": backend.name, "Network": session.device}
@@ -211,7 +227,7 @@ def run(
     options = options or RunOptions()
     steps = _Steps(progress)
     warnings = list(acquisition.warnings)
-    if options.sigma is not None and not 0 < options.sigma < np.inf:
+    if options.sigma is not None and not SIGMA_RANGE[0] <= options.sigma <= SIGMA_RANGE[1]:
         raise InputError(texts.SIGMA_NOT_POSITIVE.format(sigma=options.sigma))
     with steps.timed("open"):
         tools = tools or open_tools(options)
@@ -226,6 +242,8 @@ def run(
     warnings += mask_warnings
     with steps.timed("noise"):
         sigma, sigma_method = _find_sigma(acquisition, mask, options.sigma)
+        if options.sigma is not None:
+            findings += _doubt(options.sigma, acquisition, mask)
         interleave = interleave_of(acquisition, mask)
 
     if options.dry_run:
