@@ -187,7 +187,8 @@ class GradientTable:
                 )
             )
         # the direction of a b=0 volume means nothing; some tools write nan, the normalised zero vector
-        bvecs = np.where(bvals[:, None] > B0_THRESHOLD, bvecs, 0.0)
+        unknown = (bvals <= B0_THRESHOLD) & ~np.isfinite(bvecs).all(1)
+        bvecs = np.where(unknown[:, None], 0.0, bvecs)
         table = cls(bvals, bvecs * fsl_signs(affine))
         table.check_protocol()
         return table

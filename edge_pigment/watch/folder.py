@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition, has_signal, real_image
 from edge_pigment.errors import IncompleteError, InputError
-from edge_pigment.gradients import B0_THRESHOLD, GradientTable, fsl_signs
+from edge_pigment.gradients import GradientTable, fsl_signs
 from edge_pigment.reading.image import Image, beside, is_image
 from edge_pigment.reading.orientation import furthest_apart, voxel_sizes
 from edge_pigment.reading.tables import read_growing
@@ -26,6 +26,8 @@ Volume = NDArray[np.float32]
 
 SAME_PLACE = 0.01
 """Voxels by which headers of one scan may differ unsaid: converters round."""
+LOW_B = 100.0
+"""s/mm², up to which a volume may stand for b=0 (HCP's 7 T scans store 55 to 65) and waits for no direction."""
 FOLLOWED = 30.0
 """mm at a corner of the image that a scanner may follow a head by (PACE): a nod of 10 degrees, as coils allow."""
 
@@ -149,20 +151,26 @@ def _read(path: Path, bval: Path, bvec: Path) -> _Piece:
     bvals, rows = _tables(bval, bvec)
     volumes: list[Volume] = []
     kept: list[int] = []
+    room = False
     for n, volume in enumerate(nifti.volumes(growing=True)):
         with np.errstate(all="ignore"):
             signal = np.asfortranarray(volume, np.float32)
         # a scanner may make room for all volumes beforehand: an empty one has not arrived
-        if n < min(len(bvals), len(rows)) and has_signal(signal):
+        if not has_signal(signal):
+            room = True
+        elif n < min(len(bvals), len(rows)):
             volumes.append(signal)
             kept.append(n)
+    if room and len(kept) > 1 and _is_half(volumes[-1], volumes[0]):
+        volumes.pop()
+        kept.pop()
     if not kept:
         raise _UnfinishedError("no complete volume yet")
     bvals, bvecs = bvals[kept], rows[kept]
-    weighted = bvals > B0_THRESHOLD
-    # the direction of a b=0 volume means nothing, whatever the file says
-    bvecs[~weighted] = 0
-    unknown = np.isnan(bvals) | (weighted & ~np.isfinite(bvecs).all(1))
+    undirected = ~np.isfinite(bvecs).all(1)
+    unknown = np.isnan(bvals) | (undirected & (bvals > LOW_B))
+    # the direction of a b=0 volume means nothing; some tools write nan, the normalised zero vector
+    bvecs[undirected & ~unknown] = 0
     late = [kept[n] for n in np.flatnonzero(unknown)]
     use = np.flatnonzero(~unknown)
     affine = nifti.orientation.affine
@@ -176,6 +184,14 @@ def _read(path: Path, bval: Path, bvec: Path) -> _Piece:
         missing=tuple(volumes[n].size - int(np.isfinite(volumes[n]).sum()) for n in use),
         late=(f"volume {texts.listed(late)}: no b-value and direction in numbers yet",) if late else (),
     )
+
+
+def _is_half(volume: Volume, whole: Volume) -> bool:
+    """Whether a volume's last slices are still the room that was made for them."""
+    ends = [int(np.flatnonzero(v.any((0, 1)))[-1]) for v in (volume, whole)]
+    rows = [int(np.flatnonzero(v[:, :, end].any(0))[-1]) for v, end in zip((volume, whole), ends, strict=True)]
+    # a slice that is written in part ends early: half the rows are more than noise in air varies by
+    return ends[0] < ends[1] or rows[0] < rows[1] // 2
 
 
 def _tables(bval: Path, bvec: Path) -> tuple[Float, Float]:
@@ -249,7 +265,7 @@ def _chosen(pieces: list[tuple[Path, _Piece]]) -> tuple[list[tuple[_Piece, int]]
     directed = any(piece.bvecs.any() for _, piece in pieces)
     for path, piece in pieces:
         late += [f"{path.name}: {why}" for why in piece.late]
-        undirected = directed & (piece.bvals > B0_THRESHOLD) & ~piece.bvecs.any(1)
+        undirected = directed & (piece.bvals > LOW_B) & ~piece.bvecs.any(1)
         if undirected.any():
             volumes = texts.listed(np.array(piece.numbers)[undirected])
             late.append(f"{path.name}: volume {volumes}: no direction yet (0 0 0)")

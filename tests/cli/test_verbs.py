@@ -151,3 +151,34 @@ def test_settings_that_make_no_sense(tmp_path, content):
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith("edge-pigment: error: The setting")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("directions", ["0"]),
+        ("directions", ["100000"]),
+        ("b", ["0"]),
+        ("b", ["inf"]),
+        ("b", ["1e300"]),
+        ("b0", ["-1"]),
+        ("b0", ["1000000"]),
+        ("voxel", ["0", "2", "2"]),
+        ("voxel", ["inf", "2", "2"]),
+        ("voxel", ["1e-9", "2", "2"]),
+        ("snr", ["nan"]),
+        ("snr", ["1e-300"]),
+        ("seed", ["-1"]),
+    ],
+)
+def test_what_cannot_be_simulated(small_head, tmp_path, option, values):
+    result = typed("simulate", "-o", tmp_path / "out", f"--{option}", *values)
+    assert result.exit_code == 2
+    assert option in result.stderr
+    assert "fault of edge-pigment" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_simulate_without_noise(small_head, tmp_path):
+    arguments = ("--snr", "inf", "--directions", 1, "--b0", 0, "--voxel", 2.5, 2.5, 2.5)
+    assert typed("simulate", "-o", tmp_path / "out", *arguments).exit_code == 0

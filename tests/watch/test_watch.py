@@ -148,6 +148,18 @@ def test_two_scans_in_one_folder_are_refused(tmp_path, acquisition):
         Folder(tmp_path).look()
 
 
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.93])
+def test_a_volume_half_written_into_its_room_waits(tmp_path, acquisition, share):
+    signal = acquisition.signal.copy(order="F")
+    flat = signal[..., 4].reshape(-1, order="F")
+    flat[int(share * flat.size) :] = 0
+    signal[..., 4] = flat.reshape(signal.shape[:3], order="F")
+    signal[..., 5:] = 0
+    nib.save(nib.Nifti1Image(signal, AFFINE), tmp_path / "scan.nii")
+    acquisition.gradients.write_fsl(tmp_path / "scan.bval", tmp_path / "scan.bvec", AFFINE)
+    same(Folder(tmp_path).look(), acquisition.subset([0, 1, 2, 3]))
+
+
 def at(acquisition, affine):
     return Acquisition(acquisition.signal, acquisition.gradients, affine)
 
@@ -213,6 +225,14 @@ def test_a_direction_that_is_not_known_yet_makes_no_trace_image(tmp_path, acquis
     assert arrived.waiting[0].startswith("vol-6.nii.gz: volume 0")
     bvec.write_text(whole)
     same(Folder(tmp_path).look(), acquisition)
+
+
+def test_a_low_b_needs_no_direction(tmp_path, acquisition):
+    bvals = np.r_[60.0, acquisition.gradients.bvals[1:]]
+    low = Acquisition(acquisition.signal, GradientTable(bvals, acquisition.gradients.bvecs), AFFINE)
+    for n in range(7):
+        put(tmp_path, low, n)
+    same(Folder(tmp_path).look(), low)
 
 
 def test_nothing_but_unknown_directions_waits(tmp_path, acquisition):
