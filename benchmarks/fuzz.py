@@ -263,7 +263,7 @@ def work_through(numbers: list[int], seed: int, base: Path, queue: Any) -> None:
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # as long as the process lives
     bases = sorted_scans(base)
     with quick():
-        rights = [right_of(scan, base) for scan in bases]
+        rights = [right_of(scan) for scan in bases]
         for number in numbers:
             queue.put(number)
             with tempfile.TemporaryDirectory(prefix="fuzz-") as work:
@@ -280,7 +280,7 @@ def sorted_scans(base: Path) -> list[Scan]:
     return made
 
 
-def right_of(scan: Scan, base: Path) -> Summary:
+def right_of(scan: Scan) -> Summary:
     """The maps of a scan that was not spoiled."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as work, drawn(False):
         out = Path(work) / "out"

@@ -78,7 +78,7 @@ def gather(
     scale = float(np.median(positive)) if len(positive) else 1.0
     y /= np.float32(scale)
     varying = np.ones(len(where), np.float32) if relative is None else relative.T.reshape(-1)[where]
-    y[y > NO_TISSUE] = np.nan  # has no weight
+    y[(y > NO_TISSUE) | (y < -NO_TISSUE)] = np.nan  # has no weight
     return Measurements(
         y=y,
         b=(acquisition.gradients.model_bvals * MS_PER_UM2).astype(np.float32),

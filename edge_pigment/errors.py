@@ -276,7 +276,13 @@ MASK_UNPLACED = (
 )
 MASK_NEARLY = "The mask {path} lies up to {voxels:.2f} voxels beside the scan's grid; it is used as if it lay on it."
 MASK_REORIENTED = "The mask {path} has its axes in another order or direction than the scan; it was turned to fit."
-SIGMA_NOT_POSITIVE = "--sigma {sigma} is not a positive number; it is the noise's sd in the unit of the image."
+SIGMA_NOT_POSITIVE = (
+    "--sigma {sigma} is not a positive number of a sensible size; it is the noise's sd in the unit of the image."
+)
+SIGMA_DOUBTFUL = (
+    "--sigma {given:.3g} is far from the noise that the scan shows (sd {seen:.3g}), and all deviations are wrong by as "
+    "much. Give it in the unit of the image, after its scale factor, or leave --sigma out."
+)
 NO_BRAIN = "No brain was found: no voxel of the b=0 image has signal. Check the image, or give --mask."
 DEVICE_UNKNOWN = "The device {device!r} is not known; choose auto, cpu or cuda."
 CUDA_UNAVAILABLE = "--device cuda cannot be had: {why}. Use --device cpu, or --device auto."

@@ -37,6 +37,8 @@ from edge_pigment.trust import NOVEL
 
 STEPS = ("mask", "noise", "summarise", "context prior", "adapt", "maps", "quality")
 """In order; `progress` is called with each when it starts, and on the way through the context prior."""
+SIGMA_RANGE = (1e-20, 1e20)
+"""In which σ over any signal is a number in float32, too."""
 _WEIGHTS = (0.05, 0.08, 0.05, 0.57, 0.18, 0.04, 0.03)
 """Rough shares of the time, for progress bars only."""
 
@@ -205,7 +207,7 @@ def run(
     options = options or RunOptions()
     steps = _Steps(progress)
     warnings = list(acquisition.warnings)
-    if options.sigma is not None and not 0 < options.sigma < np.inf:
+    if options.sigma is not None and not SIGMA_RANGE[0] <= options.sigma <= SIGMA_RANGE[1]:
         raise InputError(texts.SIGMA_NOT_POSITIVE.format(sigma=options.sigma))
     with steps.timed("open"):
         tools = tools or open_tools(options)

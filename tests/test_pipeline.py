@@ -136,10 +136,24 @@ def test_measurements_that_are_not_finite_have_no_weight(acquisition):
     assert all(np.all(np.isfinite(image)) for image in maps.values())
 
 
-@pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf"), 1e-300, 1e300])
 def test_a_sigma_that_is_none_is_refused(acquisition, sigma):
-    with pytest.raises(InputError, match="not a positive number"):
+    with pytest.raises(InputError, match="is not a positive number"):
         run(acquisition, RunOptions(sigma=sigma))
+
+
+@pytest.mark.parametrize(("times", "doubted"), [(0.7, False), (1, False), (1.5, False), (4, True), (0.1, True)])
+def test_a_sigma_far_from_what_the_scan_shows_is_doubted(scan, acquisition, times, doubted):
+    given = times * float(np.median(scan.sigma[scan.truth.brain > 0.5]))
+    found = run(acquisition, RunOptions(sigma=given, dry_run=True))
+    assert found.maps == {}
+    assert any("is far from the noise" in warning for warning in found.warnings) == doubted
+
+
+def test_a_doubted_sigma_takes_the_verdict_down(acquisition):
+    quality = run(acquisition, RunOptions(sigma=1e-15)).provenance["Quality"]
+    assert quality["Verdict"] != "usable"
+    assert any("is far from the noise" in reason for reason in quality["Reasons"])
 
 
 def test_masks_are_checked(acquisition, tmp_path):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -12,9 +13,9 @@ from edge_pigment.cli.job import Job, Refusals
 from edge_pigment.cli.preflight import check_scan
 
 if TYPE_CHECKING:
+    from edge_pigment.acquisition import Acquisition
     from edge_pigment.outputs.bids import ScanName
     from edge_pigment.pipeline import Tools
-    from edge_pigment.prior.bundle import Bundle
 
 
 def tell_plan(job: Job, notes: Sequence[str] = ()) -> None:
@@ -29,8 +30,7 @@ def tell_plan(job: Job, notes: Sequence[str] = ()) -> None:
         typer.Exit: scans of the dataset would fail, with the code of the run.
         DeviceError: the device does not work here.
     """
-    with as_refusals():
-        tools = _open(job)
+    tools: Tools | None = None
     plans: list[dict[str, Any]] = []
     refused = Refusals()
     for image in job.skipped:
@@ -40,7 +40,9 @@ def tell_plan(job: Job, notes: Sequence[str] = ()) -> None:
         try:
             with as_refusals():
                 checked, size = check_scan(job, path, taken)
-                plans.append(_plan(job, tools, (path, name), checked))
+                acquisition = job.read(path)
+                tools = tools or _open(job)  # in the order of the run: whichever is wrong first is told
+                plans.append(_plan(job, tools, acquisition, (path, name), checked))
         except Exception as error:  # whatever it is, the other scans go on
             if not job.is_dataset:
                 raise
@@ -52,7 +54,7 @@ def tell_plan(job: Job, notes: Sequence[str] = ()) -> None:
         print_json({"dry_run": True, **told})
     else:
         for plan in plans:
-            _print(plan, tools.bundle)
+            _print(plan)
         tell("Nothing was written (--dry-run).")
     if job.is_dataset and (code := refused.exit_code(len(plans))):
         raise typer.Exit(code)
@@ -75,7 +77,9 @@ def _open(job: Job) -> "Tools":
     return Tools(backend, prior, network, tuple(notes))
 
 
-def _plan(job: Job, tools: "Tools", scan: "tuple[Any, ScanName]", notes: Sequence[str]) -> dict[str, Any]:
+def _plan(
+    job: Job, tools: "Tools", acquisition: "Acquisition", scan: tuple[Path, "ScanName"], notes: Sequence[str]
+) -> dict[str, Any]:
     """One scan's part: what the run itself finds out before it computes."""
     from edge_pigment.outputs.bids import planned_files
     from edge_pigment.pipeline import describe_protocol, run
@@ -83,7 +87,6 @@ def _plan(job: Job, tools: "Tools", scan: "tuple[Any, ScanName]", notes: Sequenc
 
     path, name = scan
     options = job.options
-    acquisition = job.read(path)
     found = run(acquisition, replace(options, dry_run=True), tools=tools)
     return {
         "scan": path,
@@ -92,14 +95,18 @@ def _plan(job: Job, tools: "Tools", scan: "tuple[Any, ScanName]", notes: Sequenc
         "estimated": [what for what in ("mask", "sigma") if getattr(options, what) is None],
         "mask": options.mask,
         "sigma": options.sigma,
-        "bundle": {"name": tools.bundle.manifest.name, "sha256": tools.bundle.hash},
+        "bundle": {
+            "name": tools.bundle.manifest.name,
+            "version": tools.bundle.manifest.version,
+            "sha256": tools.bundle.hash,
+        },
         "device": tools.backend.name,
         "outputs": [job.output / file for file in planned_files(name)],
         "warnings": [*notes, *found.warnings],
     }
 
 
-def _print(plan: dict[str, Any], prior: "Bundle") -> None:
+def _print(plan: dict[str, Any]) -> None:
     from edge_pigment.outputs.sheet import facts
 
     grid = " x ".join(str(n) for n in plan["protocol"]["Shape"])
@@ -108,7 +115,8 @@ def _print(plan: dict[str, Any], prior: "Bundle") -> None:
     tell(f"  protocol  {', '.join(facts({'Protocol': plan['protocol']}))}, {grid} voxels")
     tell(f"  mask      {plan['mask'] or estimated}")
     tell(f"  noise sd  {plan['sigma'] or estimated}")
-    tell(f"  prior     {prior.manifest.name} {prior.manifest.version} ({prior.hash[:16]})")
+    prior = plan["bundle"]
+    tell(f"  prior     {prior['name']} {prior['version']} ({prior['sha256'][:16]})")
     tell(f"  device    {plan['device']}")
     tell(f"  would write {len(plan['outputs'])} files in {plan['outputs'][0].parent}:")
     for file in plan["outputs"]:

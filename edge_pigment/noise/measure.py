@@ -17,6 +17,10 @@ from edge_pigment.noise.filtered import Filtered, find_filter
 GIVEN = "given by the user"
 OVER_DISTANCES = "spatial details over the distance of independent voxels"
 
+SIGMA_APART = 2.0
+"""Times by which the user's σ may differ from the one that the scan shows: estimates of one scan differ by half at
+most, and σ in another unit differs by far more."""
+
 
 class Noise(NamedTuple):
     """The noise of a scan.
@@ -59,10 +63,15 @@ def measure_noise(acquisition: Acquisition, mask: Mask, given: float | None = No
     """
     correlation, air = noise_correlation(acquisition, mask), measure_air(acquisition)
     findings, is_known = [], True
+    found = estimate_sigma(acquisition, mask)
     if given is not None:
         sigma, method = float(given), GIVEN
+        seen = correlation.sigma or found.sigma
+        apart = given / max(seen, np.finfo(float).tiny)
+        # of a denoised scan σ before denoising is what was asked for
+        if apart < 1 / SIGMA_APART or (apart > SIGMA_APART and not find_filter(acquisition, mask).is_filtered):
+            findings.append(Finding(CARE, texts.SIGMA_DOUBTFUL.format(given=given, seen=seen)))
     else:
-        found = estimate_sigma(acquisition, mask)
         sigma, method = found.sigma, found.method
         if found.note == NO_NOISE:
             is_known = False

@@ -128,6 +128,13 @@ def test_a_mask_that_does_not_fit_is_refused_by_both(write_scan, tmp_path, monke
     assert names(tmp_path) == ["in", "mask.nii.gz"]
 
 
+def test_of_two_faults_both_tell_the_same_one(write_scan, tmp_path, monkeypatch, computed):
+    monkeypatch.undo()
+    scan = write_scan(name="in/scan.nii.gz")
+    assert both(scan, tmp_path / "out", "--bundle", "nowhere", "--bvec", "nowhere").exit_code == 2
+    assert both(scan, tmp_path / "out", "--bundle", "nowhere", "--network", "ort-tensorrt").exit_code == 2
+
+
 def test_no_locks_is_a_warning(write_scan, tmp_path, monkeypatch):
     def flock(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
