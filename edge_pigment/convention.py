@@ -5,9 +5,9 @@ fibres do not continue into the voxels that they point at (Schilling et al. 2019
 et al. 2014, Med. Image Anal. 18:953). `check_convention` measures this for each choice of signs and for each exchange
 of axes. Either mirrors or turns the tensors and nothing else, so no fit is repeated.
 
-Exchanged axes are believed less than signs: in artefacts of a sagittal scan they can seem better than the truth. So
-fibres alone never say that axes are exchanged (see `quality.frame`), but where an exchange seems better than a sign, no
-sign is advised.
+Exchanged axes are believed less than signs, for there are 20 of them, and artefacts may run along an axis. So fibres
+alone never say which axes are exchanged (see `quality.frame`), but where an exchange seems better than a sign, no sign
+is advised.
 """
 
 from dataclasses import dataclass, replace

@@ -6,6 +6,10 @@ together. With wrong signs the directions are mirrored and the places are not, a
 the product of the predicted and the measured deviatoric tensor: the voxel's own noise is independent of the prediction,
 so that it averages out over the brain, however strong it is.
 
+It is asked of an exchange of axes, too, where fibres continue better with one. In 27 real scans the best exchange trails
+the file's axes by 1.7 to 16 standard errors of fibres, and leads by 4 to 10 where axes were exchanged; where fibres and
+the prior do not both say so, no other axes are advised.
+
 It is not asked where fibres have found other signs, nor where they found the file's and the tensors are the data's own
 word: where they are mostly the prior's, which continues fibres in whatever frame it is shown, they speak for the file.
 """
@@ -65,7 +69,7 @@ def check_frame(
     if found.undecidable or found.lead > CLEARLY:
         return found
     share = float(np.median(maps["datashare"][mask & (maps["FA"] > TRACT_FA)]))
-    if found.margin > CLEARLY and share > OWN_WORD:
+    if found.margin > CLEARLY and share > OWN_WORD and not found.exchange_lead > 0:
         return found
     asked = (summary, measurements.mask, measurements.steps, network)
     exchange = found.exchange if found.exchange_lead > 0 else None
@@ -74,10 +78,9 @@ def check_frame(
         by_exchange = 0.0 if exchange is None else ask_exchange(*asked, [exchange], most)[1]
         if max(lead, by_exchange) < 0 or measurements.mask.sum() <= most:  # then all has been looked at
             break
-    if by_exchange > max(lead, UNPREDICTED) and exchange is not None:
-        # where fibres alone are not sure, or the prior, it is left open which axes
-        sure = found.exchange_lead > CLEARLY
-        warning = texts.AXES_EXCHANGED.format(axes=found.exchange_name) if sure else texts.AXES_UNCLEAR
+    predicted, clear = by_exchange > max(lead, UNPREDICTED), found.exchange_lead > CLEARLY
+    if predicted or clear:  # where it is not both it is left open which axes
+        warning = texts.AXES_EXCHANGED.format(axes=found.exchange_name) if predicted and clear else texts.AXES_UNCLEAR
         return replace(found, prior_lead=by_exchange, warning=warning)
     if lead > UNPREDICTED:
         # whoever exchanged axes must not be told to negate one

@@ -44,8 +44,12 @@ ONE = 1.5
 density goes to nothing at 0), so zeros are looked at only where there are more."""
 SCATTERED = 3.0
 """Times as many zeros as ones, and LEAST_ZONE more, where signal is strong and zeros lie singly."""
-BELOW_ZERO = -0.3
-"""Of what the other volumes have there: mean over 3 x 3 x 3 voxels, below which they are no noise about 0."""
+SIGNED = 0.2
+"""Share of an image below zero, from which its noise is about 0, as a real reconstruction's: then single values are
+no fault, however far below."""
+BELOW_ZERO, ALL_BELOW = -0.3, 0.85
+"""Of what the other volumes have there, below which a value is looked at, and the share of such values in 3 x 3 x 3
+voxels that makes them a zone, which noise about 0 does not."""
 TISSUE_ADC, FLUID_ADC = 1.5, 3.0
 """µm²/ms: what b=0 lets expect of a voxel that is zero in every weighted volume, if free water would show there."""
 LEAST_LIKE = 3
@@ -233,13 +237,23 @@ def _no_measurement(volume: Volume, reference: Volume, level: float) -> tuple[Ma
     below = volume < 0
     if not below.any():
         return zone, None
-    strong = below & (reference > max(STRONG * level, floor))
-    large = strong & (volume < -STRONG * reference)
-    if 2 * large.sum() <= strong.sum() + LEAST_ZONE:  # noise about 0 has more small values than large ones
+    large = below & (volume < -STRONG * reference) & (reference > max(STRONG * level, floor))
+    if below.mean() > SIGNED:
         large[:] = False
-    near = sums_of_three(np.nan_to_num(volume), (0, 1, 2)) / 27
-    large |= below & (near < BELOW_ZERO * reference) & (reference > floor)
+    large |= _negative_zone(below & (reference > floor), volume < BELOW_ZERO * reference)
     return large if zone is None else zone | large, below & ~large
+
+
+def _negative_zone(below: Mask, far_below: Mask) -> Mask:
+    """Zones where nearly all values are far below zero, with the negative values at their edges."""
+    share = sums_of_three(below & far_below) / sums_of_three(np.ones_like(below))
+    labels = label(below & (share >= ALL_BELOW))
+    large = np.bincount(labels.ravel()) >= LEAST_ZONE
+    large[0] = False
+    zone = large[labels]
+    for _ in range(2):
+        zone = _grown(zone) & below
+    return zone
 
 
 def _cut_off(volume: Volume, zero: Mask, reference: Volume, floor: float, clear: float) -> Mask:
