@@ -163,7 +163,8 @@ def line(kind: str, head: str, row: dict[str, Any]) -> str:
     mark = " **fault**" if row["fault"] else " (wrong)" if row["wrong"] else ""
     figures = f"{row['FA covered']:.2f} ({row['FA z']:.2f}) | {row['MD covered']:.2f} ({row['MD z']:.2f})"
     said = "; ".join(text[:60] for text in row["said"])
-    return f"| {kind} | {head} | {row['verdict']}{mark} | {row['SNR']:.1f} | {figures} | {row['MD ratio']:.3f} | {said} |"
+    start = f"| {kind} | {head} | {row['verdict']}{mark} | {row['SNR']:.1f}"
+    return f"{start} | {figures} | {row['MD ratio']:.3f} | {said} |"
 
 
 def main(

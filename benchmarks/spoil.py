@@ -101,7 +101,7 @@ def complex_zero_filled(scan: Noisy, rng: np.random.Generator, factor: float, sn
 
     def fill(image: Array) -> Array:
         shape = image.shape[:2]
-        n = [int(round(k * factor / 2)) * 2 for k in shape]
+        n = [round(k * factor / 2) * 2 for k in shape]
         k = np.fft.fftshift(np.fft.fft2(image, axes=(0, 1)), axes=(0, 1))
         big = np.zeros((*n, *image.shape[2:]), complex)
         o = [n[a] // 2 - shape[a] // 2 for a in (0, 1)]

@@ -250,8 +250,8 @@ NOISE_NOT_FOUND = (
     "noise, standard deviations are too small; give the noise's sd with --sigma."
 )
 NOISE_FILTERED = (
-    "The scan looks denoised (filtered noise): what noise is left cannot be told from it, and standard deviations may be "
-    "too small. Use the scan as it was acquired, or give the noise's sd before denoising with --sigma."
+    "The scan looks denoised (filtered noise): what noise is left cannot be told from it, and standard deviations may "
+    "be too small. Use the scan as it was acquired, or give the noise's sd before denoising with --sigma."
 )
 NOISE_RESAMPLED = (
     "The scan looks resampled in three dimensions (motion correction, or another voxel size): noise is alike in "

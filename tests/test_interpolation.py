@@ -49,6 +49,7 @@ def test_slices_are_taken_apart_as_well():
     theta = np.random.default_rng(2).normal(size=(7, mask.sum())).astype(np.float32)
     summary = Summary(theta, np.ones_like(theta))
     told = []
-    found, expected = interleaved_prior(Neighbours(), summary, mask, (1, 1, 3), told.append), Neighbours().prior(summary, mask)
+    found = interleaved_prior(Neighbours(), summary, mask, (1, 1, 3), told.append)
+    expected = Neighbours().prior(summary, mask)
     np.testing.assert_array_equal(found[0][0], expected[0][0])
     assert len(told) == 3

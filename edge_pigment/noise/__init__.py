@@ -31,9 +31,19 @@ from edge_pigment.noise.details import MAD, DetailBands, Mask, detail_bands
 from edge_pigment.noise.rician import rician_variance, sigma_of_magnitudes
 
 __all__ = [
-    "ANGULAR", "CLEANEST_SNR", "MAD", "NO_NOISE", "SPATIAL", "DetailBands", "NoiseEstimate", "detail_bands", "estimate_sigma", "even_polynomials",
-    "rician_variance", "sigma_of_magnitudes",
-]  # fmt: skip
+    "ANGULAR",
+    "CLEANEST_SNR",
+    "MAD",
+    "NO_NOISE",
+    "SPATIAL",
+    "DetailBands",
+    "NoiseEstimate",
+    "detail_bands",
+    "estimate_sigma",
+    "even_polynomials",
+    "rician_variance",
+    "sigma_of_magnitudes",
+]
 
 EDGES_FINE, EDGES_COARSE = 2.2e-4, 8.8e-4
 """Variance that edges leave in the finest and in the next diagonal details, in units of S0²:

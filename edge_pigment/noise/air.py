@@ -2,9 +2,9 @@
 
 Magnitudes of one coil, or of coils combined with weights, are Rician: without signal their mean square is 2σ². The root
 of the sum of squares of n coils has 2nσ² (non-central χ; Constantinides, Atalar & McVeigh 1997, MRM 38:852), and so lie
-its low signals: a diffusivity read from them as if they were Rician is too low. Averages and interpolation of magnitudes
-do the same by lowering the noise and not the floor. Air is not believed where it was masked, where ghosts or stray signal
-lie in it, or where it is uneven.
+its low signals: a diffusivity read from them as if they were Rician is too low. Averages and interpolation of
+magnitudes do the same by lowering the noise and not the floor. Air is not believed where it was masked, where ghosts or
+stray signal lie in it, or where it is uneven.
 """
 
 from typing import NamedTuple
@@ -30,8 +30,8 @@ EVEN = 0.25
 """Largest relative difference of the mean square between parts of the air, and between b=0 and weighted volumes. Ghosts
 and stray signal are stronger where the head is brighter."""
 LEAST_FLOOR = 1.5
-"""Mean square over that of Rician noise, 2σ², from which it is taken for more than that; the least number of coils, 2, has
-2."""
+"""Mean square over that of Rician noise, 2σ², from which it is taken for more than that; the least number of coils, 2,
+has 2."""
 
 
 class Air(NamedTuple):

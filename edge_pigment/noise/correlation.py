@@ -1,9 +1,9 @@
 """How far the noise of a voxel is that of its neighbours: interpolated images, by whatever kernel and along any axis.
 
 Noise at two voxels k apart has the correlation ρ(k), and differences between such voxels have 1 - ρ(k) of the variance
-that independent noise would give them. So details with growing distance between the voxels are compared: for white noise
-they are alike but for edges; zero filling and other interpolation leave little in the nearest, and the distance from
-which they grow no more is the distance of independent samples.
+that independent noise would give them. So details with growing distance between the voxels are compared: for white
+noise they are alike but for edges; zero filling and other interpolation leave little in the nearest, and the distance
+from which they grow no more is the distance of independent samples.
 
 What edges add to details grows with distance, too, so only noise that is strongly alike is told here: twice what the
 filters of scanners leave (thresholds below).
@@ -22,14 +22,14 @@ interpolated. Real scans as exported have 0.48 to 0.91 (29 scans of five vendors
 zero filling by 1.5 leaves 0.35 to 0.40, by 2 0.25. Zero filling by 1.25 leaves 0.46 to 0.57, which does not show in
 deviations (benchmarks/honesty.py)."""
 ALIKE_IN_ALL = 0.60
-"""The same where neighbouring slices are alike, too: volumes that were registered have 0.34 to 0.44 with linear kernels,
-0.56 to 0.59 with splines."""
+"""The same where neighbouring slices are alike, too: volumes that were registered have 0.34 to 0.44 with linear
+kernels, 0.56 to 0.59 with splines."""
 ALIKE_ON_ONE_AXIS = 0.62
 """The same for one axis of the slices: the finest details along it over those along the other. Zero filling of one axis
 by 2 leaves 0.5 to 0.6; real scans have 0.69 and more."""
 ALIKE_ACROSS = 0.80
-"""Noise of details between neighbouring slices over that of slices two apart. Real scans have 0.88 and more, images free
-of noise 0.86; slices interpolated by 2 leave 0.5, volumes registered in three dimensions 0.66 to 0.77."""
+"""Noise of details between neighbouring slices over that of slices two apart. Real scans have 0.88 and more, images
+free of noise 0.86; slices interpolated by 2 leave 0.5, volumes registered in three dimensions 0.66 to 0.77."""
 GROWTH = 1.17
 """Details that grow by less with one more voxel of distance are taken as grown up."""
 FURTHEST, FURTHEST_ACROSS = 6, 4
@@ -140,7 +140,7 @@ def details_between(volumes: Volumes, inside: Mask, axes: tuple[int, int], lags:
     if any(inside.shape[axis] <= lag for axis, lag in zip(axes, lags, strict=True)):
         return None
 
-    def corners(image: np.ndarray) -> list[np.ndarray]:  # type: ignore[type-arg]
+    def corners(image: np.ndarray) -> list[np.ndarray]:
         found = []
         for near in ((0, 0), (1, 0), (0, 1), (1, 1)):
             cut = [slice(None)] * image.ndim

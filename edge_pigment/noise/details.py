@@ -2,7 +2,8 @@
 
 The diagonal Haar details of each volume (the MAD estimate of Donoho & Johnstone 1994, Biometrika 81:425, for MRI: Coupé
 et al. 2010, Med. Image Anal. 14:483) hold noise and edges. Of their covariance between volumes, the components of least
-variance are noise (the principle of Veraart et al. 2016, NeuroImage 142:394), taken where the other components are calm.
+variance are noise (the principle of Veraart et al. 2016, NeuroImage 142:394), taken where the other components are
+calm.
 """
 
 from typing import NamedTuple

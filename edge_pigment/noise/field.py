@@ -1,7 +1,7 @@
 """Where noise varies over the brain (parallel imaging, many coils): σ by place, from details that volumes do not share.
 
-Parallel imaging amplifies noise in the middle of the head by its g-factor (Pruessmann et al. 1999, MRM 42:952), by up to
-three. One σ for all would make deviations too small there.
+Parallel imaging amplifies noise in the middle of the head by its g-factor (Pruessmann et al. 1999, MRM 42:952), by up
+to three. One σ for all would make deviations too small there.
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ from edge_pigment.noise.details import LEAST_BLOCKS, Mask, chosen_volumes, noise
 BOX_MM = 10.0
 """Half-width of the boxes over which variance is averaged: some hundred voxels, and finer than coils vary."""
 VARIES = 1.6
-"""σ of the loudest boxes (95th percentile) over that of the quietest (5th) from which σ by place is used. Scans simulated
-with one σ have 1.13 to 1.30 at SNR 8 to 20, real scans 1.4 to 2.4."""
+"""σ of the loudest boxes (95th percentile) over that of the quietest (5th) from which σ by place is used. Scans
+simulated with one σ have 1.13 to 1.30 at SNR 8 to 20, real scans 1.4 to 2.4."""
 CLIP = 6.0
 """Squared details over their median; what is beyond is an edge."""
 LEAST_FILLED = 0.3

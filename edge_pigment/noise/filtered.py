@@ -1,8 +1,9 @@
 """Whether a scan's noise was filtered before it came here: denoised data look far less noisy than they are.
 
 Denoising by components (MP-PCA) takes out the noise in which volumes differ and leaves that which they share with the
-signal; averaging of like patches (non-local means) takes noise out where there is little structure. What is left is alike
-over several voxels, smoothly so, unlike the noise of interpolated scans, and by no means as small as residuals say.
+signal; averaging of like patches (non-local means) takes noise out where there is little structure. What is left is
+alike over several voxels, smoothly so, unlike the noise of interpolated scans, and by no means as small as residuals
+say.
 """
 
 from typing import NamedTuple
@@ -25,17 +26,17 @@ COMMON, COMMON_SMOOTH = 1.8, 1.10
 have up to 1.6 of the first, scans of high SNR, where it is edges, up to 1.06 of the second (29 scans of five vendors);
 MP-PCA leaves 4.3 to 9.0, and 1.15 and more."""
 SMOOTH = 1.29
-"""Details of residuals over three to five voxels against two, times those of independent noise against two: noise that is
-alike over all of these distances. Real scans have up to 1.27 (one person's, the next 1.10), interpolated ones 1.05;
+"""Details of residuals over three to five voxels against two, times those of independent noise against two: noise that
+is alike over all of these distances. Real scans have up to 1.27 (one person's, the next 1.10), interpolated ones 1.05;
 non-local means leave 1.31 to 1.49."""
 SMOOTH_IN_FEW = 1.30
-"""The same for protocols without directions to spare: what varies least between volumes, three voxels apart against two.
-Real scans have up to 1.22, images free of noise 1.15; non-local means leave 1.36 to 1.38."""
+"""The same for protocols without directions to spare: what varies least between volumes, three voxels apart against
+two. Real scans have up to 1.22, images free of noise 1.15; non-local means leave 1.36 to 1.38."""
 
 
 class Filtered(NamedTuple):
-    """is_filtered: whether noise was taken out. factor: what σ from residuals must be multiplied by to be that of what is
-    left, as far as it can be told."""
+    """is_filtered: whether noise was taken out. factor: what σ from residuals must be multiplied by to be that of what
+    is left, as far as it can be told."""
 
     is_filtered: bool = False
     factor: float = 1.0
@@ -85,7 +86,7 @@ def _basis(bvecs: Float) -> Float:
     return np.asarray(basis[:, values > 1e-6 * values[0]], np.float32)
 
 
-def _blocks(images: np.ndarray, inside: Mask, lag: int) -> np.ndarray:  # type: ignore[type-arg]
+def _blocks(images: np.ndarray, inside: Mask, lag: int) -> np.ndarray:
     """Diagonal details (blocks, N) of slices between voxels `lag` apart."""
     near, far = slice(None, -lag), slice(lag, None)
     where = inside[near, near] & inside[far, near] & inside[near, far] & inside[far, far]
@@ -93,11 +94,11 @@ def _blocks(images: np.ndarray, inside: Mask, lag: int) -> np.ndarray:  # type: 
     return 0.5 * details[where]
 
 
-def _median_rms(residual: np.ndarray, spare: int) -> float:  # type: ignore[type-arg]
+def _median_rms(residual: np.ndarray, spare: int) -> float:
     return float(np.sqrt(np.median(np.sum(residual.astype(float) ** 2, axis=1)) / spare))
 
 
-def _single_volumes(y: np.ndarray, inside: Mask) -> float:  # type: ignore[type-arg]
+def _single_volumes(y: np.ndarray, inside: Mask) -> float:
     """Median over volumes of the details' sd where the mean image is flat."""
     mean = y.mean(axis=-1)
     slope = np.abs(np.diff(mean, axis=0))[:, :-1] + np.abs(np.diff(mean, axis=1))[:-1]

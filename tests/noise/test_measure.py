@@ -102,8 +102,8 @@ def test_denoised_scans_are_told(head):
 
 
 def test_no_noise_at_all_is_told(head):
-    table = GradientTable(np.r_[0, np.full(12, 1000.0)], np.concatenate([np.zeros((1, 3)), np.tile(DIRECTIONS_6, (2, 1))]))
-    clean = scan_head(head, table.bvals, table.bvecs, 0.0)
+    bvecs = np.concatenate([np.zeros((1, 3)), np.tile(DIRECTIONS_6, (2, 1))])
+    clean = scan_head(head, np.r_[0, np.full(12, 1000.0)], bvecs, 0.0)
     (finding,) = measure_noise(clean, head.brain).findings
     assert finding.text == texts.NOISE_NOT_FOUND.format(snr=1000.0)
 
