@@ -7,8 +7,8 @@ the product of the predicted and the measured deviatoric tensor: the voxel's own
 so that it averages out over the brain, however strong it is.
 
 It is asked of an exchange of axes, too, where fibres continue better with one. In 27 real scans the best exchange
-the file's axes by 1.7 to 16 standard errors of fibres, and leads by 4 to 10 where axes were exchanged; where fibres
-and the prior do not both say so, no other axes are advised.
+trails the file's axes by 1.7 to 16 standard errors of fibres, and leads by 4 to 10 where axes were exchanged; where
+fibres and the prior do not both say so, no other axes are advised.
 
 It is not asked where fibres have found other signs, nor where they found the file's and the tensors are the data's own
 word: where they are mostly the prior's, which continues fibres in whatever frame it is shown, they speak for the file.
