@@ -24,6 +24,7 @@ def tell(job: Job) -> None:
     from edge_pigment.prior import engine
     from edge_pigment.prior.bundle import load_bundle
     from edge_pigment.quality.protocol import identify
+    from edge_pigment.screening import screen
 
     options = job.options
     backend = choose_backend(options.device, options.threads)
@@ -36,6 +37,7 @@ def tell(job: Job) -> None:
     plans: list[dict[str, Any]] = []
     for path, name in job.scans:
         acquisition = job.read(path)
+        found = screen(acquisition.with_b0_threshold(options.b0_threshold)).findings
         plans.append(
             {
                 "scan": path,
@@ -47,7 +49,7 @@ def tell(job: Job) -> None:
                 "bundle": {"name": prior.manifest.name, "sha256": prior.hash},
                 "device": backend.name,
                 "outputs": [job.output / file for file in planned_files(name)],
-                "warnings": [*acquisition.warnings, *notes],
+                "warnings": [*acquisition.warnings, *notes, *(finding.text for finding in found)],
             }
         )
     if job.as_json:
