@@ -410,7 +410,8 @@ GPU_FAILED = "The GPU failed ({why}); the scan was finished on the CPU, with the
 # --- what is no measurement (volumes count from 0, in the scan as it was given) ---
 VALUES_LOST = (
     "In {percent} % of the head some volumes ({volumes}) hold no measurement but zeros, negative or missing values, as "
-    "a correction of motion or eddy currents leaves them where it moved the head out of view. They have no weight."
+    "a correction of motion or eddy currents leaves them where it moved the head out of view, or as a lost slice is "
+    "stored. They have no weight."
 )
 VALUES_CLIPPED = (
     "In {percent} % of the head the signal is saturated: one and the same highest value stands there in volume "

@@ -12,7 +12,7 @@ from conftest import AFFINE_LAS, AFFINE_RAS, DIRECTIONS_6, opening, scan_head
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition, find_bids, read_acquisition
 from edge_pigment.brainmask import brain_mask
-from edge_pigment.convention import CLEARLY, SIGNS, check_convention
+from edge_pigment.convention import CLEARLY, SIGNS, Axes, check_convention
 from edge_pigment.errors import InputError
 from edge_pigment.gradients import (
     B0_THRESHOLD,
@@ -24,6 +24,7 @@ from edge_pigment.gradients import (
 )
 from edge_pigment.physics.tensor import from_matrix, quadratic_form, to_matrix
 from edge_pigment.quality.protocol import identify
+from edge_pigment.simulate.directions import electrostatic
 
 BVALS = np.array([0.0] + [1000.0] * 6)
 BVECS = np.concatenate([np.zeros((1, 3)), DIRECTIONS_6])
@@ -352,3 +353,32 @@ def test_threshold_goes_with_the_table(tmp_path):
         GradientTable.from_fsl_files(tmp_path / "a.bval", tmp_path / "a.bvec", AFFINE_LAS)
     table = GradientTable.from_fsl_files(tmp_path / "a.bval", tmp_path / "a.bvec", AFFINE_LAS, b0_threshold=200)
     assert table.is_b0.tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("axes", [Axes((1, 0, 2), (1, 1, 1)), Axes((2, 0, 1), (1, -1, 1)), Axes((0, 2, 1), (-1, 1, 1))])
+def test_exchanged_axes_are_found_by_fibres(head, axes):
+    """No sign is advised, and the exchange that undoes it is named in the frame of the file."""
+    bvecs = np.concatenate([np.zeros((1, 3)), electrostatic(12)])
+    scan = scan_head(head, np.r_[0.0, np.full(12, 1000.0)], bvecs, 0.02)
+    six = head.D.astype(np.float32)
+    matrix = to_matrix(six)[..., list(axes.order), :][..., list(axes.order)]
+    tensor = from_matrix(matrix * np.outer(axes.signs, axes.signs))
+    fa = np.where(np.linalg.norm(head.D[..., 3:], axis=-1) > 0.1, 0.6, 0.0)
+    right = check_convention(six, fa, head.brain, scan)
+    assert right.exchange_lead < 0
+    assert not right.warning
+    found = check_convention(tensor, fa, head.brain, scan)
+    assert found.exchange_lead > CLEARLY
+    assert "negate" not in found.warning
+    back = found.exchange
+    turned = np.eye(3)[list(axes.order)] * np.array(axes.signs)[:, None]
+    undone = (np.eye(3)[list(back.order)] * np.array(back.signs)[:, None]) @ turned
+    np.testing.assert_array_equal(np.abs(undone), np.eye(3))
+    assert len(set(np.diag(undone))) == 1
+
+
+def test_axes_are_named_as_the_file_has_them():
+    """Where the affine's determinant is positive the file's first component is negated; a direction is its opposite."""
+    axes = Axes((1, 0, 2), (1, 1, 1))
+    assert axes.name(fsl_signs(AFFINE_LAS)) == "(y, x, z)"
+    assert axes.name(fsl_signs(AFFINE_RAS)) == "(y, x, -z)"

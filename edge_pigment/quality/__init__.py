@@ -1,7 +1,7 @@
 """Whether a scan is fit for use: measures that need no truth, the warnings they give, and the verdict.
 
 `levels` finds volumes and slices of another brightness, `swaps` volumes in the wrong order, `motion` a head that
-moved, `protocol` what cannot be identified; the gradient frame is `gradients.check_convention`'s. None of them trusts
+moved, `protocol` what cannot be identified; the gradient frame is `convention.check_convention`'s. None of them trusts
 a fit that the fault itself could bend: with six directions and one b=0 there is no residual to look at.
 """
 

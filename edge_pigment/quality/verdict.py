@@ -19,8 +19,7 @@ LOW_SNR = 6.0
 REPEAT_MM = 4.0
 """Motion beyond any voxel of a usual scan: different tissue lies in one voxel's measurements."""
 LARGEST_MISFIT = 2.0
-"""Median residual over what noise leaves. 25 real scans have 0.9 to 1.2, two of low b and much blood in the signal
-1.6."""
+"""Median residual over what noise leaves. 25 real scans have 0.9 to 1.2, two crops of many b-values have 1.6."""
 MANY_DROPPED = 0.05
 """Share of slices lost at which a slice position is likely to lack several directions."""
 

@@ -7,12 +7,12 @@ from conftest import scan_head
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.adapt import gather
-from edge_pigment.convention import CLEARLY, SIGNS, Convention
+from edge_pigment.convention import CLEARLY, EXCHANGES, SIGNS, Axes, Convention
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.tensor import latent
 from edge_pigment.pipeline import RunOptions, run
 from edge_pigment.quality import frame
-from edge_pigment.quality.frame import ask_prior, check_frame
+from edge_pigment.quality.frame import ask_exchange, ask_prior, check_frame
 from edge_pigment.simulate.directions import electrostatic
 
 BVALS = np.r_[0.0, np.full(6, 1000.0)]
@@ -65,7 +65,7 @@ def test_the_prior_is_asked_only_where_fibres_leave_it_open(scanned, monkeypatch
     _, m, summary, network = scanned
     theta = summary.theta.copy()
     theta[1:] *= frame._mirror(SIGNS["y"]).astype(np.float32)
-    monkeypatch.setattr(frame, "check_convention", lambda *_: Convention({}, "none", lead, margin))
+    monkeypatch.setattr(frame, "check_convention", lambda *_: Convention({}, "none", lead, margin, exchange_lead=-9.0))
     before = network.asked
     mask = m.mask.T
     maps = {"tensor": mask, "FA": np.full(mask.shape, 0.5), "datashare": np.full(mask.shape, share)}
@@ -73,6 +73,47 @@ def test_the_prior_is_asked_only_where_fibres_leave_it_open(scanned, monkeypatch
     assert (network.asked > before) is asked
     assert found.warning == (texts.SIGNS_UNPREDICTED.format(best="y") if asked else "")
     assert found.as_dict()["Doubted"] is asked
+
+
+EXCHANGED = Axes((1, 2, 0), (1, -1, 1))
+BACK = Axes((2, 0, 1), (1, 1, -1))
+
+
+def test_an_exchange_of_axes_is_undone(scanned):
+    _, m, summary, network = scanned
+    theta = summary.theta.copy()
+    theta[1:] = frame._turned(theta[1:], EXCHANGED)
+    np.testing.assert_array_equal(frame._turned(theta[1:], BACK), summary.theta[1:])
+    found, lead = ask_exchange(summary._replace(theta=theta), m.mask, 1, network, EXCHANGES)
+    assert np.outer(*[found.signs] * 2).tolist() == np.outer(*[BACK.signs] * 2).tolist()
+    assert found.order == BACK.order
+    assert lead > frame.UNPREDICTED
+    assert ask_exchange(summary, m.mask, 1, network, EXCHANGES)[1] < -frame.UNPREDICTED
+
+
+@pytest.mark.parametrize(
+    ("fibres", "turned", "text"),
+    [
+        (9.0, EXCHANGED, texts.AXES_EXCHANGED.format(axes="(z, x, -y)")),
+        (1.0, EXCHANGED, texts.AXES_UNCLEAR),  # the prior alone
+        (9.0, None, texts.AXES_UNCLEAR),  # fibres alone
+        (1.0, None, ""),
+        (-1.0, EXCHANGED, texts.AXES_UNCLEAR),  # weak data: fibres leave it open
+        (-9.0, None, ""),
+    ],
+)
+def test_exchanged_axes_are_told_where_fibres_and_prior_say_so(scanned, monkeypatch, fibres, turned, text):
+    _, m, summary, network = scanned
+    theta = summary.theta.copy()
+    if turned is not None:
+        theta[1:] = frame._turned(theta[1:], turned)
+    said = Convention({}, "none", 0.0, 9.0, exchange=BACK, exchange_name="(z, x, -y)", exchange_lead=fibres)
+    monkeypatch.setattr(frame, "check_convention", lambda *_: said)
+    mask = m.mask.T
+    maps = {"tensor": mask, "FA": np.full(mask.shape, 0.5), "datashare": np.full(mask.shape, 0.2)}
+    found = check_frame(maps, mask, None, m, summary._replace(theta=theta), network)
+    assert found.warning == text
+    assert "negate" not in found.warning
 
 
 def test_noise_is_not_doubted(scanned):

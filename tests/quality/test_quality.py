@@ -15,11 +15,14 @@ from edge_pigment.findings import NOTE, Finding
 from edge_pigment.gradients import GradientTable
 from edge_pigment.outputs.write import plain
 from edge_pigment.phantom import make_phantom
+from edge_pigment.physics.adaptation import pack
 from edge_pigment.physics.host import HostBackend
+from edge_pigment.physics.tensor import latent
 from edge_pigment.quality import assess
-from edge_pigment.quality.residuals import residual_z
+from edge_pigment.quality.residuals import misfit_of, residual_z
 from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
 from edge_pigment.simulate import Noise, Protocol, Shell, simulate_scan
+from edge_pigment.simulate.directions import electrostatic
 
 DOUBT = Convention({}, warning="The frame is wrong.")
 
@@ -33,13 +36,13 @@ def scan(request):
     return acquisition, found.truth.brain > 0.5, float(np.mean(found.sigma))
 
 
-def look(scan, signal=None, table=None, convention=Convention({}), findings=()):
+def look(scan, signal=None, table=None, convention=Convention({}), **details):
     acquisition, mask, sigma = scan
     if signal is not None:
         acquisition = Acquisition(signal, table or acquisition.gradients, acquisition.affine)
     m = gather(acquisition, mask, sigma)
     theta = HostBackend(1).summarise(m.y, m.b, m.bvecs, m.sigma).theta
-    return assess(acquisition, mask, m, theta, np.zeros(len(m.y)), convention, findings)
+    return assess(acquisition, mask, m, theta, np.zeros(len(m.y)), convention, **details)
 
 
 def test_a_clean_scan_is_usable_and_says_nothing(scan):
@@ -186,3 +189,71 @@ def test_the_residual_of_a_bad_volume_stands_out():
     assert np.argmax(z) == 7
     assert z[7] > 10
     assert np.abs(np.delete(z, 7)).max() < 5
+
+
+def test_what_has_no_weight_is_neither_motion_nor_another_brightness(scan):
+    """A sixth of the head is missing in three volumes: nothing stands out, whatever is compared."""
+    signal = scan[0].signal.copy(order="F")
+    signal[: signal.shape[0] // 3, :, :, [2, 4, 5]] = np.nan
+    quality = look(scan, signal)
+    assert quality.verdict == (USABLE, ())
+    assert quality.motion.span < 1
+
+
+def test_volumes_are_called_by_their_numbers_in_the_file(scan):
+    """Volumes 0, 2, 4 ... of a longer scan were used: texts and provenance say so."""
+    acquisition = scan[0]
+    signal = acquisition.signal.copy(order="F")
+    signal[..., 3] *= 0.5
+    signal[..., 1] = np.roll(signal[..., 1], 2, axis=0)
+    used = 2 * np.arange(len(acquisition.gradients))
+    quality = look(scan, signal, volumes=used)
+    told = quality.as_dict()
+    assert told["Volumes"]["Outliers"] == [6]
+    assert 1 in quality.motion.moved
+    assert told["MotionMm"]["Moved"] == [2 * n for n in quality.motion.moved]
+    assert any("Volume 6 " in reason for reason in quality.verdict.reasons)
+    assert any("(volumes 2" in reason for reason in quality.verdict.reasons)
+    for values in (told["Volumes"]["LogLevel"], told["MotionMm"]["PerVolume"]):
+        assert len(values) == used[-1] + 1
+        assert set(values[1::2]) == {None}
+    assert told["Volumes"]["LogLevel"][6] < -0.5
+    assert json.dumps(plain(told))
+
+
+def test_residuals_that_speak_against_the_model_reach_the_verdict(scan):
+    quality = look(scan, misfit=3.1)
+    assert quality.verdict.level == CARE
+    assert "3.1 times" in quality.verdict.reasons[0]
+    assert look(scan, misfit=1.2).verdict.level == USABLE
+
+
+def test_a_finding_that_costs_nothing_is_told_all_the_same(scan):
+    quality = look(scan, findings=(Finding(USABLE, "Some volumes are left out."),))
+    assert quality.verdict == (USABLE, ())
+    assert quality.warnings == ("Some volumes are left out.",)
+
+
+def test_no_sign_is_advised_where_volumes_are_out_of_order(scan):
+    signal = scan[0].signal.copy(order="F")
+    signal[..., [1, 4]] = signal[..., [4, 1]]
+    quality = look(scan, signal, convention=Convention({}, warning=texts.SIGNS_DOUBTFUL.format(best="x")))
+    assert quality.convention.warning == texts.AXES_UNCLEAR
+    assert texts.AXES_UNCLEAR in quality.verdict.reasons
+
+
+@pytest.mark.parametrize("b", [1000.0, 5000.0])
+def test_misfit_is_one_where_a_tensor_fits(b):
+    """Of noise about a tensor 1; where two compartments decay, more."""
+    rng = np.random.default_rng(0)
+    bvals = np.r_[0.0, np.full(15, 1000.0), np.full(15, b)]
+    bvecs = np.concatenate([np.zeros((1, 3)), electrostatic(15), electrostatic(15)])
+    S = 0.5 * np.exp(-bvals * 1.5e-3) + 0.5 * np.exp(-bvals * (1.5e-3 if b == 1000 else 0.2e-3))
+    sigma = 0.02
+    y = np.hypot(S[:, None] + sigma * rng.standard_normal((31, 800)), sigma * rng.standard_normal((31, 800)))
+    held = (y.astype(np.float32), (bvals * 1e-3).astype(np.float32), bvecs.astype(np.float32))
+    mean = np.tile(latent(np.ones(1), np.array([[1.5, 1.5, 1.5, 0, 0, 0]])).T, (1, 800)).astype(np.float32)
+    factor = np.tile(pack(np.eye(7)[None]).T, (1, 800)).astype(np.float32)
+    with HostBackend(1).hold(*held, np.full(800, sigma, np.float32)) as h:
+        misfit = misfit_of(held[0], h.adapt(mean, factor, 5.0))
+    assert 0.9 < misfit < 1.1 if b == 1000 else misfit > 2

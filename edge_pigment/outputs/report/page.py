@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_pigment import __version__
+from edge_pigment.convention import CLEARLY
 from edge_pigment.outputs.report import charts
 from edge_pigment.outputs.report.pictures import volumes
 from edge_pigment.outputs.report.regions import Area, areas
@@ -246,7 +247,7 @@ def _frame(frame: Mapping[str, Any]) -> str:
     if frame.get("Doubted"):
         lead = max(frame["LeadInStandardErrors"], frame["PriorLeadInStandardErrors"] or 0.0)
         return f"doubtful: others fit better by {lead:.1f} standard errors"
-    if (frame.get("ExchangeLeadInStandardErrors") or 0.0) > 0:
+    if frame.get("ExchangeLeadInStandardErrors", -np.inf) > -CLEARLY:
         return "signs as fibres run; whether axes are exchanged cannot be told"
     return "as fibres run"
 
