@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.findings import Finding
+from edge_pigment.screening.derived import drop_derived
 
 
 class Screened(NamedTuple):
@@ -41,5 +42,7 @@ def screen(acquisition: Acquisition) -> Screened:
     Raises:
         InputError: what is left is no diffusion scan, or what a volume is cannot be told.
     """
-    volumes = np.arange(len(acquisition.gradients))
-    return Screened(acquisition, volumes)
+    volumes, findings = drop_derived(acquisition)
+    if len(volumes) < len(acquisition.gradients):
+        acquisition = acquisition.subset(volumes)
+    return Screened(acquisition, volumes, findings)
