@@ -17,7 +17,6 @@ become too sure. What a volume is made of is found from details, in which noise 
 care".
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -109,7 +108,8 @@ def drop_derived(acquisition: Acquisition) -> tuple[Indices, tuple[Finding, ...]
         looked_at = ~search.kept | details.present
         unseen = np.flatnonzero(~looked_at)
         search.kept[unseen] = False
-        for step in (_drop_copies, _drop_means, _drop_traces, _drop_computed, _drop_maps, _drop_smooth, _drop_resampled):
+        of_sums = (_drop_copies, _drop_means, _drop_traces)
+        for step in (*of_sums, _drop_computed, _drop_maps, _drop_smooth, _drop_resampled):
             step(search, details)
         search.kept[unseen] = True
     kept = search.volumes

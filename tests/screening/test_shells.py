@@ -5,7 +5,7 @@ import pytest
 
 from conftest import opening
 from edge_pigment import errors as texts
-from edge_pigment.findings import CARE, USABLE
+from edge_pigment.findings import CARE, NOTE
 from edge_pigment.gradients import GradientTable
 from edge_pigment.screening.shells import choose_volumes, tell_shells
 from edge_pigment.simulate.directions import electrostatic
@@ -42,7 +42,7 @@ def test_the_lowest_shells_that_determine_the_tensor_are_taken(shells, highest):
 def test_what_is_left_out_is_told():
     scan = table((1000, 12), (3000, 12))
     (found,) = tell_shells(scan, choose_volumes(scan), np.arange(25) + 100)
-    assert found.level == USABLE
+    assert found.level == NOTE
     assert "b = 3000" in found.text
     assert "113" in found.text
     assert tell_shells(table((2000, 12)), np.arange(13), np.arange(13)) == ()

@@ -7,7 +7,7 @@ import pytest
 
 from conftest import opening, scan_head
 from edge_pigment import errors as texts
-from edge_pigment.findings import CARE, REPEAT, USABLE
+from edge_pigment.findings import CARE, NOTE, REPEAT
 from edge_pigment.screening.values import leave_out_values
 from edge_pigment.simulate.directions import electrostatic
 
@@ -118,7 +118,7 @@ def test_an_extracted_brain_keeps_its_surroundings(scan, head):
     assert not found.findings
 
 
-@pytest.mark.parametrize(("percentile", "level"), [(99.8, USABLE), (97, CARE), (85, REPEAT)])
+@pytest.mark.parametrize(("percentile", "level"), [(99.8, NOTE), (97, CARE), (85, REPEAT)])
 def test_saturation_is_found_and_told(scan, head, percentile, level):
     ceiling = np.rint(np.percentile(scan.signal[..., 0][head.brain | head.eyes], percentile))
     clipped = replace(scan, signal=np.minimum(scan.signal, ceiling))
