@@ -198,3 +198,21 @@ def test_every_real_scan_is_read(shared_data):
             scan = read_acquisition(path)
             assert scan.warnings == ()
             assert 1 <= scan.gradients.is_b0.sum() < len(scan.gradients)
+
+
+def test_means_are_of_finite_values():
+    """One NaN in one volume does not take the voxel out of the mean; where nothing is left, there is none."""
+    signal = np.arange(2 * 3 * 4 * 4, dtype=np.float32).reshape(2, 3, 4, 4)
+    bvals, bvecs = np.array([0.0, 0, 1000, 1000]), np.array([[0.0, 0, 0]] * 2 + [[1, 0, 0], [0, 1, 0]])
+    whole = Acquisition(signal, GradientTable(bvals, bvecs), AFFINE_LAS)
+    np.testing.assert_array_equal(whole.mean_b0, (signal[..., 0] + signal[..., 1]) / 2)
+    spoilt = signal.copy()
+    spoilt[0, 0, 0, 0] = np.nan
+    spoilt[1, 1, 1, 2:] = (np.inf, np.nan)
+    scan = Acquisition(spoilt, GradientTable(bvals, bvecs), AFFINE_LAS)
+    assert scan.mean_b0[0, 0, 0] == signal[0, 0, 0, 1]
+    assert np.isnan(scan.mean_dwi[1, 1, 1])
+    assert np.isfinite(scan.mean_dwi).sum() == scan.mean_dwi.size - 1
+    rest = np.ones(signal.shape[:3], bool)
+    rest[0, 0, 0] = False
+    np.testing.assert_array_equal(scan.mean_b0[rest], whole.mean_b0[rest])

@@ -170,6 +170,8 @@ def assess(
             swap = swap._replace(undecidable="the head moved, which looks alike")
     kept = np.setdiff1d(np.arange(len(table)), levels.outliers)
     left = table.subset(kept)
+    # tensors of volumes that are not what the table says look like those of another frame
+    disordered = swap.found or bool(levels.outliers) or not levels.adc_is_plausible
     numbers = tuple(int(n) for n in volumes)
     ml = float(mask.sum() * np.prod(acquisition.voxel_size) / 1000)
     return Quality(
@@ -177,7 +179,7 @@ def assess(
         swap=swap,
         motion=motion,
         identifiability=identify(table, np.array(numbers, np.intp) if numbers else None),
-        convention=doubted(convention) if swap.found else convention,
+        convention=doubted(convention) if disordered else convention,
         snr=1 / sigma,
         mask_ml=ml,
         mask_doubts=_mask_doubts(ml, mask, acquisition),

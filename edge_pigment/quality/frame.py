@@ -77,9 +77,9 @@ def check_frame(
         best, lead = ask_prior(*asked, most)
         if lead < 0 or measurements.mask.sum() <= most:  # then all has been looked at
             break
-    # whoever exchanged axes must not be told to negate one
+    # whoever exchanged axes must not be told to negate one, and the file's signs are not predicted well then, either
     exchange, by_exchange = None, float("-inf")
-    if open_exchange or lead > UNPREDICTED:
+    if open_exchange or lead > -CLEARLY:
         exchange, by_exchange = ask_exchange(*asked, EXCHANGES, FIRST_LOOK)
     clear, predicted = found.exchange_lead > CLEARLY, by_exchange > max(lead, CLEARLY)
     if clear or predicted:  # where not both say the same it is left open which axes
