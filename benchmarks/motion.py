@@ -21,7 +21,6 @@ from dipy.align.imaffine import AffineMap
 from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.gradients import GradientTable
-from edge_pigment.quality.levels import groups
 from edge_pigment.quality.motion import measure_motion
 from edge_pigment_prior.references import find_scans
 
@@ -69,7 +68,7 @@ def register(scan: Acquisition) -> tuple[Acquisition, Array]:
     points = np.argwhere(mask) @ coarse.affine[:3, :3].T + coarse.affine[:3, 3]
     signal = scan.signal.copy(order="F")
     displacement = np.full(len(scan.gradients), np.nan)
-    for group in groups(scan.gradients):
+    for group in scan.gradients.alike:
         if len(group) < 2:
             continue
         static = coarse.signal[..., group].mean(-1)
