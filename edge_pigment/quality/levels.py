@@ -2,7 +2,8 @@
 
 The mean log level of a slice is compared with that of the same slice in the other volumes of the shell. The brain as a
 whole is nearly isotropic, so volumes of one shell have nearly the same level; what is left of anisotropy grows with
-b. Nothing is fitted, so that with as many measurements as unknowns a bad volume cannot bend what it is judged by.
+b. No tensor is fitted, so that with as many measurements as unknowns a bad volume cannot bend what it is judged by.
+Where b-values go on in small steps, a volume's level is compared with a smooth decay.
 """
 
 from typing import NamedTuple
@@ -29,6 +30,8 @@ LEAST_SLICE_VOXELS, LEAST_SLICE_SHARE = 60, 0.15
 """Of the mask, and of its largest slice; the level of fewer voxels is not that of a slice."""
 LEAST_LIKE = 3
 """Volumes of a shell among which one can be told apart."""
+LEAST_ALONG_B = 8
+"""Weighted volumes whose levels show how the signal falls with b, where b-values are too many for shells."""
 NEIGHBOURS = 2
 """Slices on either side that a slice is compared with."""
 LOWEST_ADC, HIGHEST_ADC = 0.50, 1.60
@@ -96,13 +99,34 @@ def measure_levels(y: Array, mask: NDArray[np.bool_], table: GradientTable, sigm
             gain[group] = np.median((log[:, group] - like[:, None])[large], axis=0)
     slices = _against_neighbours(shape, large)
     b = table.bvals * 1e-3
+    few = [n for group in table.alike if len(group) < LEAST_LIKE for n in group if not table.is_b0[n]]
+    weighted = np.flatnonzero(~table.is_b0)
+    along_b = bool(few) and len(weighted) >= LEAST_ALONG_B
+    if along_b:
+        gain[few] = _against_decay(np.median(log[large], axis=0)[weighted], b[weighted])[np.isin(weighted, few)]
     outliers = np.flatnonzero(np.abs(gain) > GAIN + GAIN_PER_B * b)
     # two volumes that differ are both half as far from their mean
     for group in table.alike:
+        if along_b and not table.is_b0[group[0]]:
+            continue
         if len(group) == 2 and np.ptp(gain[group]) > GAIN + GAIN_PER_B * b[group[0]]:
             outliers = np.union1d(outliers, group)
     dropped = [(int(n), int(z)) for z, n in np.argwhere((slices < lowest) | (slices > highest))]
     return Levels(gain, slices, _adc(log[large], table), tuple(int(n) for n in outliers), tuple(sorted(dropped)))
+
+
+def _against_decay(level: Float, b: Float) -> Float:
+    """(N,) log levels less a parabola in b, fitted so that a few outlying ones do not bend it.
+
+    Least absolute deviations, by reweighting (Schlossmacher 1973, J. Am. Stat. Assoc. 68:857).
+    """
+    powers = np.vander(b, 3)
+    weight = np.ones(len(b))
+    for _ in range(20):
+        root = np.sqrt(weight)
+        off = level - powers @ np.linalg.lstsq(powers * root[:, None], level * root, rcond=None)[0]
+        weight = 1 / np.maximum(np.abs(off), 0.01)
+    return np.asarray(off)
 
 
 def _against_neighbours(shape: Float, large: NDArray[np.bool_]) -> Float:

@@ -267,7 +267,7 @@ def _drop_maps(search: _Search, details: Details) -> None:
 def _robust_fit(x: Float, y: Float) -> Float:
     """Coefficients (K,) of y (B,) in the columns of x (B, K), with Huber's weights."""
     weight = np.ones(len(y))
-    coefficients = np.zeros(x.shape[1])
+    coefficients: Float = np.zeros(x.shape[1])
     for _ in range(8):
         root = np.sqrt(weight)
         coefficients = np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0]
@@ -327,7 +327,7 @@ def _drop_resampled(search: _Search, details: Details) -> None:
 
 def _repeats(table: GradientTable, volumes: Indices) -> list[tuple[int, int]]:
     """Pairs of volumes of one b-value and direction."""
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     for group in _groups(table):
         group = group[np.isin(group, volumes)]
         g = table.bvecs[group]

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from conftest import DIRECTIONS_6, opening
+from conftest import DIRECTIONS_6, opening, scan_head
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
 from edge_pigment.adapt import gather
@@ -19,6 +19,7 @@ from edge_pigment.physics.adaptation import pack
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.tensor import latent
 from edge_pigment.quality import assess
+from edge_pigment.quality.levels import measure_levels
 from edge_pigment.quality.residuals import misfit_of, residual_z
 from edge_pigment.quality.verdict import CARE, REPEAT, USABLE
 from edge_pigment.simulate import Noise, Protocol, Shell, simulate_scan
@@ -257,3 +258,15 @@ def test_misfit_is_one_where_a_tensor_fits(b):
     with HostBackend(1).hold(*held, np.full(800, sigma, np.float32)) as h:
         misfit = misfit_of(held[0], h.adapt(mean, factor, 5.0))
     assert 0.9 < misfit < 1.1 if b == 1000 else misfit > 2
+
+
+def test_levels_of_many_b_values_are_compared_along_b(head):
+    """b in small steps, as of IVIM: no volume stands out for its b, and one of half brightness does."""
+    bvals = np.r_[0.0, np.linspace(80, 1200, 24)]
+    scan = scan_head(head, bvals, np.concatenate([np.zeros((1, 3)), electrostatic(24)]), 0.05)
+    y = gather(scan, head.brain, 50.0).y
+    assert measure_levels(y, head.brain.T, scan.gradients, 0.05).outliers == ()
+    for n in (3, 12, 24):
+        spoilt = y.copy()
+        spoilt[n] *= 0.5
+        assert measure_levels(spoilt, head.brain.T, scan.gradients, 0.05).outliers == (n,)
