@@ -57,6 +57,8 @@ is 0.74, of volumes smoothed by a Gaussian of one voxel 0.05 to 0.25."""
 SMOOTH_COLOUR = 0.6
 """Of the others' ratio of finest to next details: means have less noise, too, but of the same colour (0.68 or more;
 smoothed volumes 0.27 to 0.48)."""
+SERIES = 0.7
+"""Share of a series' second half that must be smooth for all of it to be."""
 SHARED = 0.65
 """Of the noise of two volumes, in the difference of two of the same direction. Real repeats have 0.83 or more, copies
 moved by a fraction of a voxel and a degree 0.2 to 0.5."""
@@ -228,21 +230,43 @@ def _groups(table: GradientTable) -> list[Indices]:
 
 
 def _drop_computed(search: _Search, details: Details) -> None:
-    """ADC and MD images: b=0 log signals minus weighted ones."""
-    found = []
-    for n in search.volumes:
-        others = search.volumes[search.volumes != n]
-        sign = np.where(search.table.is_b0[others], 1.0, -1.0)
-        if len(np.unique(sign)) < 2:
-            continue
-        moments = details.log[np.ix_(others, others)] * np.outer(sign, sign)
-        products = details.mixed[others, n] * sign
-        weights = nonnegative(moments, products)
-        explained = 2 * weights @ products - weights @ moments @ weights
-        if explained > COMPUTED * details.linear[n, n] and abs(weights @ sign) < BALANCED * weights.sum():
-            found.append(int(n))
-    if found and len(found) <= len(search.volumes) // 2:
-        search.drop(found, NOTE, texts.VOLUMES_COMPUTED)
+    """ADC and MD images: b=0 log signals minus weighted ones. The clearest first: it explains others in its turn."""
+    found: list[int] = []
+    kept = search.volumes
+    most = len(kept) // 2
+    while len(found) < most:
+        shares = np.array([_computed(search.table, details, kept, at) for at in _explained(details, kept)])
+        if not len(shares) or not shares[:, 1].max() > COMPUTED:
+            break
+        at = int(shares[np.argmax(shares[:, 1]), 0])
+        found.append(int(kept[at]))
+        kept = np.delete(kept, at)
+    if found:
+        search.drop(sorted(found), NOTE, texts.VOLUMES_COMPUTED)
+
+
+def _explained(details: Details, kept: Indices) -> Indices:
+    """Places in `kept` of volumes whose details follow from log signals of the others with weights of any sign."""
+    log, mixed = details.log[np.ix_(kept, kept)], details.mixed[np.ix_(kept, kept)]
+    scale = np.sqrt(np.maximum(np.diag(log), 1e-300))
+    inverse = np.linalg.inv(log / np.outer(scale, scale) + 1e-9 * np.eye(len(kept)))
+    products = mixed / scale[:, None]
+    weights = inverse @ products
+    # of a regression on all, what the volume's own log signal adds is taken off
+    share = np.sum(products * weights, axis=0) - np.diag(weights) ** 2 / np.diag(inverse)
+    return np.flatnonzero(share > COMPUTED * np.diag(details.linear)[kept])
+
+
+def _computed(table: GradientTable, details: Details, kept: Indices, at: int) -> tuple[int, float]:
+    """The place, and the share of the volume's details that a balanced difference of log signals explains, or 0."""
+    n, others = kept[at], np.delete(kept, at)
+    sign = np.where(table.is_b0[others], 1.0, -1.0)
+    moments = details.log[np.ix_(others, others)] * np.outer(sign, sign)
+    products = details.mixed[others, n] * sign
+    weights = nonnegative(moments, products)
+    explained = float(2 * weights @ products - weights @ moments @ weights)
+    balanced = abs(weights @ sign) < BALANCED * weights.sum()
+    return at, explained / max(float(details.linear[n, n]), 1e-300) if balanced else 0.0
 
 
 def _drop_maps(search: _Search, details: Details) -> None:
@@ -289,17 +313,27 @@ def _drop_smooth(search: _Search, details: Details) -> None:
             # of a series and its smoothed copy one half is as it was
             usual = np.quantile(noise[group], 0.75), np.quantile(colour[group], 0.75)
             found += [int(n) for n in group if noise[n] < SMOOTH * usual[0] and colour[n] < SMOOTH_COLOUR * usual[1]]
+    for stride, pairs in _series(search.table, search.volumes).items():
+        # of a whole series that was smoothed, those in which edges hide it
+        if stride * 2 == len(search.volumes) and np.isin([n for _, n in pairs], found).mean() > SERIES:
+            found = [n for _, n in pairs]
     if found and len(found) <= len(search.volumes) // 2:
         search.drop(sorted(found), CARE, texts.VOLUMES_SMOOTHED)
 
 
 def _drop_resampled(search: _Search, details: Details) -> None:
     """Of two volumes of one direction that share their noise, the one that has less of it."""
-    pairs = _repeats(search.table, search.volumes)
+    series = _series(search.table, search.volumes)
+    pairs = [pair for members in series.values() for pair in members]
     if not pairs:
         return
-    smoother = [min(pair, key=lambda n: details.noise[n] / details.level[n]) for pair in pairs]
-    originals = np.setdiff1d(search.volumes, smoother)[:MOST_IN_NOISE]
+    relative = details.noise / np.maximum(details.level, 1e-30)
+    smoother: dict[tuple[int, int], int] = {}
+    for members in series.values():
+        first, second = np.array(members).T
+        later = np.mean(relative[second] < relative[first]) >= 0.5
+        smoother |= {pair: pair[int(later)] for pair in members}
+    originals = np.setdiff1d(search.volumes, list(smoother.values()))[:MOST_IN_NOISE]
     if len(originals) < 3:
         return
     # brought to one level; noise is the least of all combinations
@@ -311,26 +345,24 @@ def _drop_resampled(search: _Search, details: Details) -> None:
         two = noise * np.sqrt(1 + ratio**2)
         return bool(details.difference[first, second] < SHARED * two and details.colour[first, second] > EDGED)
 
-    strides: dict[int, list[int]] = {}
-    for at, (first, second) in enumerate(pairs):
-        strides.setdefault(second - first, []).append(at)
     found = []
-    for members in strides.values():
-        sharing = [at for at in members if share(*pairs[at])]
+    for members in series.values():
+        sharing = [pair for pair in members if share(*pair)]
         whole = len(sharing) > 1 and len(sharing) >= SHARED_SERIES * len(members)
         found += members if whole else sharing
-    gone = sorted({smoother[at] for at in found})
+    gone = sorted({smoother[pair] for pair in found})
     if gone and len(gone) <= len(search.volumes) // 2:
-        of = sorted({sum(pairs[at]) - smoother[at] for at in found})
+        of = sorted({sum(pair) - smoother[pair] for pair in found})
         search.drop(gone, CARE, texts.VOLUMES_RESAMPLED, of=listed(of))
 
 
-def _repeats(table: GradientTable, volumes: Indices) -> list[tuple[int, int]]:
-    """Pairs of volumes of one b-value and direction."""
-    pairs: list[tuple[int, int]] = []
+def _series(table: GradientTable, volumes: Indices) -> dict[int, list[tuple[int, int]]]:
+    """Pairs of volumes of one b-value and direction, by how far apart they lie: a series sent twice has one stride."""
+    strides: dict[int, list[tuple[int, int]]] = {}
     for group in _groups(table):
         group = group[np.isin(group, volumes)]
         g = table.bvecs[group]
         same = (np.abs(g @ g.T) > SAME_DIRECTION) | ~(g.any(axis=1)[:, None] | g.any(axis=1))
-        pairs += [(int(group[i]), int(group[j])) for i, j in np.argwhere(np.triu(same, 1))]
-    return pairs
+        for i, j in np.argwhere(np.triu(same, 1)):
+            strides.setdefault(int(group[j] - group[i]), []).append((int(group[i]), int(group[j])))
+    return strides

@@ -29,6 +29,10 @@ FILLED = 0.75
 """Share of a square that must lie in the head."""
 PRESENT = 0.8
 """Share of the sample where a volume must be positive; others cannot be looked at."""
+MOST_SLICES = 16
+"""Evenly spaced; to look at all of them takes longer than all the rest."""
+MOST_MEANS = 2000
+"""Blocks of which contrast is judged; more only take time."""
 LOOKED_AT = 9
 """Volumes whose median shows where the head is; maps among them are outvoted."""
 OUTLYING = 0.2
@@ -106,6 +110,7 @@ def measure_details(acquisition: Acquisition) -> Details | None:
     colour = np.full_like(difference, np.nan)
     if coarsest is not None:
         colour = _difference(coarsest, level) / np.maximum(difference, 1e-12 * level[:, None])
+    means = means[:: -(-len(means) // MOST_MEANS)]
     step = np.array([_step(volume) for volume in values])
     inverse = np.array([np.mean(volume[inside].astype(float) ** -2) for volume in values])
     return Details(
@@ -158,10 +163,11 @@ def _sample(acquisition: Acquisition) -> tuple[NDArray[np.float32], NDArray[np.b
     """Squares of the head, (N, T, n, n), and what of them lies in the head, (T, n, n)."""
     signal = acquisition.signal
     X, Y, Z, N = signal.shape
+    slices = np.unique(np.linspace(0, Z - 1, min(Z, MOST_SLICES)).astype(int))
     some = np.unique(np.linspace(0, N - 1, LOOKED_AT).astype(int))
     relative = []
     for n in some:
-        volume = np.nan_to_num(signal[..., n], posinf=0, neginf=0)
+        volume = np.nan_to_num(signal[:, :, slices, n], posinf=0, neginf=0)
         relative.append(volume / max(float(volume.mean()), 1e-30))
     middle = np.median(relative, axis=0)
     head = middle > otsu(middle)
@@ -169,7 +175,7 @@ def _sample(acquisition: Acquisition) -> tuple[NDArray[np.float32], NDArray[np.b
         x, y = X // size, Y // size
         if not x * y:
             continue
-        share = head[: x * size, : y * size].reshape(x, size, y, size, Z).mean(axis=(1, 3))
+        share = head[: x * size, : y * size].reshape(x, size, y, size, len(slices)).mean(axis=(1, 3))
         at = np.argwhere(share >= FILLED)
         if len(at) >= (LEAST_SQUARES if size == SQUARE else 1):
             break
@@ -180,9 +186,9 @@ def _sample(acquisition: Acquisition) -> tuple[NDArray[np.float32], NDArray[np.b
     steps = np.arange(size)
     i = at[:, 0, None, None] * size + steps[:, None]
     j = at[:, 1, None, None] * size + steps
-    voxels = i + X * (j + Y * at[:, 2, None, None])
+    voxels = i + X * (j + Y * slices[at[:, 2, None, None]])
     values = np.stack([signal[..., n].ravel("F")[voxels] for n in range(N)])
-    return np.nan_to_num(values, posinf=0, neginf=0), head.ravel("F")[voxels]
+    return np.nan_to_num(values, posinf=0, neginf=0), head[i, j, at[:, 2, None, None]]
 
 
 def _finest(
