@@ -459,7 +459,6 @@ VOLUMES_RESAMPLED = (
     "Volume {volumes} (from 0) shares the noise of volume {of} and seems to be a resampled copy (of a motion-corrected "
     "series); it was left out. Give the original or the corrected series, not both."
 )
-COUNTED_WITHOUT = "Volume numbers in other messages do not count what was left out."
 NOTHING_MEASURED = "{said} What is left is no diffusion scan: {why}"
 
 # --- the quality of a scan (volumes and slices count from 0) ------------------------------------------------

@@ -42,6 +42,8 @@ MOST_RESIDUAL = 0.3
 2 to 13 repeated b=0 volumes down to 0.2 (0.02 to 0.04 is the most of copies and means that were rounded)."""
 LEAST_WEIGHT = 0.2
 """Of a mean's largest weight: constituents below have no part in it."""
+MOST_AT_ONCE, FEW = 100, 3
+"""Volumes among which sums are looked for all at once, and of a b-value that counts as one of few."""
 COMPUTED = 0.8
 """Share of a volume's details that log signals explain, above which it was computed from them."""
 BALANCED = 0.1
@@ -49,6 +51,9 @@ BALANCED = 0.1
 AGAINST = -0.2
 """Sum of the coefficients of other log signals in that of a volume. FA maps of six real scans have -0.3 to -0.9; in
 40 real scans the least of a measurement is -0.04, at the noise floor."""
+CONTRAST = 0.5
+"""Correlation of one half of the weighted volumes with the other, below which blocks hold no contrast but noise. Real
+scans have 0.7 and more; a homogeneous region has none."""
 LEAST_MEANS = 200
 """Blocks of which contrast is judged."""
 SMOOTH = 0.5
@@ -118,8 +123,6 @@ def drop_derived(acquisition: Acquisition) -> tuple[Indices, tuple[Finding, ...]
     if len(kept) == len(table):
         return kept, ()
     findings = search.findings
-    if kept[-1] != len(kept) - 1:  # one that stays comes after one that does not
-        findings[-1] = findings[-1]._replace(text=f"{findings[-1].text} {texts.COUNTED_WITHOUT}")
     try:
         table.subset(kept).check_protocol()
     except InputError as error:
@@ -143,7 +146,7 @@ def _drop_copies(search: _Search, details: Details) -> None:
     """Volumes with the details of one before."""
     moments, rounding = details.linear, details.rounding[0]
     own = np.maximum(np.diag(moments), 1e-300)
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     for n in search.volumes:
         for first in search.volumes[search.volumes < n]:
             if not search.kept[first] or any(first == later for _, later in pairs):
@@ -183,7 +186,28 @@ def _drop_sums(search: _Search, moments: Float, rounding: Float, text: str) -> N
     """Volumes whose details are sums of others', with weights >= 0, one after the other."""
     most = len(search.volumes) // 2  # beyond, the data are filtered as a whole, and nobody's sum
     found: list[tuple[int, Indices]] = []
-    kept = search.volumes
+    for pool in _pools(search.table, search.volumes):
+        found += _sums(search.table, np.setdiff1d(pool, [n for n, _ in found]), moments, rounding)
+    if len(found) <= most:
+        for n, parts in found:
+            search.drop([n], NOTE, text, of=listed(parts))
+
+
+def _pools(table: GradientTable, volumes: Indices) -> list[Indices]:
+    """Volumes among which sums are looked for: all, or of long series those of one b-value, and b-values of few.
+
+    With hundreds of regressors a few hundred blocks leave no residual of anything.
+    """
+    if len(volumes) <= MOST_AT_ONCE:
+        return [volumes]
+    groups = [group[np.isin(group, volumes)] for group in _groups(table)]
+    few = [group for group in groups if len(group) < FEW]
+    return [np.sort(np.concatenate([group, *few])) for group in groups if len(group) >= FEW]
+
+
+def _sums(table: GradientTable, kept: Indices, moments: Float, rounding: Float) -> list[tuple[int, Indices]]:
+    """Volumes that are sums of others of these, and the others."""
+    found: list[tuple[int, Indices]] = []
     while len(kept) > 2:
         inner = moments[np.ix_(kept, kept)]
         # residual of a regression on all others, by the inverse: the least that any weights can leave
@@ -191,16 +215,14 @@ def _drop_sums(search: _Search, moments: Float, rounding: Float, text: str) -> N
         inverse = np.linalg.inv(inner / np.outer(scale, scale) + 1e-9 * np.eye(len(kept)))
         candidates = np.flatnonzero(np.diag(inverse) > 1 / MOST_RESIDUAL**2)
         for at in candidates[np.argsort(-np.diag(inverse)[candidates], kind="stable")]:
-            parts = _parts(search.table, kept, int(at), moments, rounding)
+            parts = _parts(table, kept, int(at), moments, rounding)
             if len(parts) > 1:
                 found.append((int(kept[at]), parts))
                 kept = np.delete(kept, at)
                 break
         else:
             break
-    if len(found) <= most:
-        for n, parts in found:
-            search.drop([n], NOTE, text, of=listed(parts))
+    return found
 
 
 def _parts(table: GradientTable, kept: Indices, at: int, moments: Float, rounding: Float) -> Indices:
@@ -275,6 +297,9 @@ def _drop_maps(search: _Search, details: Details) -> None:
         return
     log = details.means
     b0 = search.table.is_b0
+    weighted = search.volumes[~b0[search.volumes]]
+    if len(weighted) < 2 or _alike(log[:, weighted[::2]], log[:, weighted[1::2]]) < CONTRAST:
+        return
     found = []
     for n in search.volumes:
         others = search.volumes[search.volumes != n]
@@ -288,13 +313,18 @@ def _drop_maps(search: _Search, details: Details) -> None:
         search.drop(found, CARE, texts.VOLUMES_OF_MAPS)
 
 
+def _alike(some: Float, others: Float) -> float:
+    """Correlation of the mean of some volumes (B, n) and that of others."""
+    return float(np.nan_to_num(np.corrcoef(some.mean(axis=1), others.mean(axis=1))[0, 1]))
+
+
 def _robust_fit(x: Float, y: Float) -> Float:
     """Coefficients (K,) of y (B,) in the columns of x (B, K), with Huber's weights."""
     weight = np.ones(len(y))
-    coefficients: Float = np.zeros(x.shape[1])
+    coefficients = np.zeros(x.shape[1])
     for _ in range(8):
         root = np.sqrt(weight)
-        coefficients = np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0]
+        coefficients = np.asarray(np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0], float)
         distance = np.abs(y - x @ coefficients)
         weight = 1 / np.maximum(1, distance / (3 * np.median(distance) + 1e-9))
     return coefficients
@@ -362,7 +392,8 @@ def _series(table: GradientTable, volumes: Indices) -> dict[int, list[tuple[int,
     for group in _groups(table):
         group = group[np.isin(group, volumes)]
         g = table.bvecs[group]
-        same = (np.abs(g @ g.T) > SAME_DIRECTION) | ~(g.any(axis=1)[:, None] | g.any(axis=1))
+        directed = g.any(axis=1)
+        same: NDArray[np.bool_] = (np.abs(g @ g.T) > SAME_DIRECTION) | ~np.logical_or.outer(directed, directed)
         for i, j in np.argwhere(np.triu(same, 1)):
             strides.setdefault(int(group[j] - group[i]), []).append((int(group[i]), int(group[j])))
     return strides

@@ -197,7 +197,8 @@ def _finest(
     """Sums and diagonal details (B, N) of the 2x2 blocks that lie inside, and which do; orthonormal."""
     a, b, c, d = (values[..., i::2, j::2] for i, j in ((0, 0), (1, 0), (0, 1), (1, 1)))
     whole = _halved_mask(inside)
-    return (a + b + c + d)[:, whole].T / 2.0, ((a - b - c + d)[:, whole].T / 2).astype(float), whole
+    sums, details = (a + b + c + d)[:, whole].T / 2.0, (a - b - c + d)[:, whole].T / 2
+    return sums.astype(float), details.astype(float), whole
 
 
 def _third(halved: NDArray[np.float32], inside: NDArray[np.bool_]) -> Float:
