@@ -48,19 +48,36 @@ def _relative(signal: Volume, acquisition: Acquisition, mask: Mask, step: int) -
     if square is None or inside.sum() < LEAST_BLOCKS:
         return None
     square = np.minimum(square, CLIP * np.median(square[inside]))
-    half = [max(round(BOX_MM / size), 1) for size in acquisition.voxel_size]
-    images = np.stack([np.where(inside, square, 0), inside]).astype(np.float32)
-    total, count = box_sums(np.ascontiguousarray(images.transpose(0, 3, 2, 1)), (half[2], half[1], half[0]))
+    # cells of some voxels are enough for boxes so wide
+    cell = [max(int(BOX_MM / 2 / size), 1) for size in acquisition.voxel_size]
+    half = [max(round(BOX_MM / (size * n)), 1) for size, n in zip(acquisition.voxel_size, cell, strict=True)]
+    images = np.stack([_cells(image, cell) for image in (np.where(inside, square, 0), inside, np.ones_like(square))])
+    total, count, size = box_sums(np.ascontiguousarray(images.transpose(0, 3, 2, 1)), (half[2], half[1], half[0]))
+    local, count, size = (_voxels(image.T, cell, mask.shape) for image in (total / np.maximum(count, 1), count, size))
     # boxes reach beyond the edge of a slab
-    size = box_sums(np.ones((1, *total.shape), np.float32), (half[2], half[1], half[0]))[0]
-    known = (count > LEAST_FILLED * size).T & mask
+    known = (count > LEAST_FILLED * size) & mask
     if known.sum() < LEAST_BLOCKS:
         return None
-    local = np.sqrt(total / np.maximum(count, 1)).T
+    local = np.sqrt(local)
     low, middle, high = np.quantile(local[known], (0.05, 0.5, 0.95))
     if not low > 0 or high / low < VARIES:
         return None
-    return np.where(count.T > 0, np.clip(local / middle, LOWEST, HIGHEST), 1).astype(np.float32)
+    return np.where(count > 0, np.clip(local / middle, LOWEST, HIGHEST), 1).astype(np.float32)
+
+
+def _cells(image: Volume | Mask, cell: list[int]) -> Volume:
+    """Sums over cells of so many voxels along each axis, (X, Y, Z)."""
+    total = image.astype(np.float32)
+    for axis, count in enumerate(cell):
+        total = np.add.reduceat(total, np.arange(0, total.shape[axis], count), axis=axis)
+    return total
+
+
+def _voxels(image: Volume, cell: list[int], shape: tuple[int, ...]) -> Volume:
+    """What a cell has, in each of its voxels."""
+    for axis, count in enumerate(cell):
+        image = image.repeat(count, axis=axis).take(np.arange(shape[axis]), axis=axis)
+    return image
 
 
 def _squared_details(volumes: Volume, mask: Mask, step: int) -> tuple[Volume | None, Mask]:

@@ -8,7 +8,7 @@ import pytest
 from conftest import opening, scan_head
 from edge_pigment import errors as texts
 from edge_pigment.adapt import gather
-from edge_pigment.findings import CARE, USABLE
+from edge_pigment.findings import CARE, NOTE
 from edge_pigment.gradients import GradientTable
 from edge_pigment.pipeline import RunOptions, run
 from edge_pigment.screening import screen
@@ -35,7 +35,7 @@ def test_volumes_keep_their_numbers(head):
     found = screen(replace(scan, signal=signal))
     np.testing.assert_array_equal(found.volumes, [0, *range(7, 13)])
     np.testing.assert_array_equal(found.acquisition.gradients.bvals, [0] + [1000] * 6)
-    assert [finding.level for finding in found.findings] == [USABLE, CARE]
+    assert [finding.level for finding in found.findings] == [NOTE, CARE]
     assert "Volume 1, 2, 3, 4, 5, 6 " in found.findings[0].text
     assert "(9)" in found.findings[1].text
     assert found.as_dict()["VolumesUsed"] == [0, *range(7, 13)]
@@ -45,7 +45,7 @@ def test_what_stands_for_b0_is_told_and_has_its_own_b(head):
     bvals, bvecs = table(60, 65, 1000)
     scan = replace(scan_head(head, bvals, bvecs, 0.03), gradients=GradientTable(bvals, bvecs)).with_b0_threshold()
     found = screen(scan)
-    assert [finding.level for finding in found.findings] == [USABLE]
+    assert [finding.level for finding in found.findings] == [NOTE]
     assert opening(texts.LOWEST_B_IS_B0).replace("\\", "") in found.findings[0].text
     np.testing.assert_allclose(gather(scan, head.brain, 30.0).b[:3], [0.06, 0.065, 1], rtol=1e-6)
 
