@@ -32,8 +32,9 @@ from edge_pigment.screening.details import Details, measure_details, nonnegative
 Float = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-EXACT = 0.03
-"""Of a volume's details: the residual of what was computed in floating point and not filtered."""
+EXACT = 0.05
+"""Of a volume's noise: the residual of what was computed in floating point, where rounding before cannot be seen.
+Two measurements differ by 1.4 times their noise, of which edges may hide more than nine tenths at an SNR of 1000."""
 ROUNDED = 1.5
 """Times the variance that rounding leaves in a volume and in its constituents: the residual of what was rounded.
 Two measurements have more than twice that if their noise is above a fifth of the rounding step."""
@@ -54,19 +55,26 @@ AGAINST = -0.2
 CONTRAST = 0.5
 """Correlation of one half of the weighted volumes with the other, below which blocks hold no contrast but noise. Real
 scans have 0.7 and more; a homogeneous region has none."""
+UNLIKE = 1.6
+"""Times what that leaves of the other volumes, it leaves of a map (1.9 to 3.3): phantoms have contrasts, too, in which
+coefficients say little."""
 LEAST_MEANS = 200
 """Blocks of which contrast is judged."""
 SMOOTH = 0.5
 """Of the noise (over the signal) of the others of its b-value: below, a volume may be filtered. Of real scans the least
 is 0.74, of volumes smoothed by a Gaussian of one voxel 0.05 to 0.25."""
-SMOOTH_COLOUR = 0.6
+SMOOTH_COLOUR = 0.66
 """Of the others' ratio of finest to next details: means have less noise, too, but of the same colour (0.68 or more;
-smoothed volumes 0.27 to 0.48)."""
+smoothed volumes 0.27 to 0.64)."""
 SERIES = 0.7
 """Share of a series' second half that must be smooth for all of it to be."""
 SHARED = 0.65
 """Of the noise of two volumes, in the difference of two of the same direction. Real repeats have 0.83 or more, copies
 moved by a fraction of a voxel and a degree 0.2 to 0.5."""
+SOFTER = 0.8
+"""Noise of a series' second half over that of its first, whose volumes it repeats: linear interpolation leaves 0.6."""
+LEAST_SERIES = 4
+"""Pairs that make a series."""
 SHARED_SERIES = 0.3
 """Share of the pairs of a series sent twice that must be seen to share noise; those moved by a voxel or more do not."""
 EDGED = 1.15
@@ -153,7 +161,8 @@ def _drop_copies(search: _Search, details: Details) -> None:
                 continue
             weight = moments[first, n] / own[first]
             residual = own[n] - weight * moments[first, n]
-            if weight > 0 and residual <= _allowed(own[n], rounding[n] + weight**2 * rounding[first]):
+            rounded = rounding[n] + weight**2 * rounding[first]
+            if weight > 0 and residual <= _allowed(own[n], details.noise[n], rounded):
                 pairs.append((int(first), int(n)))
                 break
     _tell_copies(search, pairs)
@@ -175,19 +184,20 @@ def _tell_copies(search: _Search, pairs: list[tuple[int, int]]) -> None:
 
 
 def _drop_means(search: _Search, details: Details) -> None:
-    _drop_sums(search, details.linear, details.rounding[0], texts.VOLUME_AVERAGED)
+    _drop_sums(search, details.linear, details.noise, details.rounding[0], texts.VOLUME_AVERAGED)
 
 
 def _drop_traces(search: _Search, details: Details) -> None:
-    _drop_sums(search, details.log, details.rounding[1], texts.VOLUME_TRACE)
+    noise = details.noise / np.maximum(details.level, 1e-30)
+    _drop_sums(search, details.log, noise, details.rounding[1], texts.VOLUME_TRACE)
 
 
-def _drop_sums(search: _Search, moments: Float, rounding: Float, text: str) -> None:
+def _drop_sums(search: _Search, moments: Float, noise: Float, rounding: Float, text: str) -> None:
     """Volumes whose details are sums of others', with weights >= 0, one after the other."""
     most = len(search.volumes) // 2  # beyond, the data are filtered as a whole, and nobody's sum
     found: list[tuple[int, Indices]] = []
     for pool in _pools(search.table, search.volumes):
-        found += _sums(search.table, np.setdiff1d(pool, [n for n, _ in found]), moments, rounding)
+        found += _sums(search.table, np.setdiff1d(pool, [n for n, _ in found]), moments, noise, rounding)
     if len(found) <= most:
         for n, parts in found:
             search.drop([n], NOTE, text, of=listed(parts))
@@ -205,7 +215,9 @@ def _pools(table: GradientTable, volumes: Indices) -> list[Indices]:
     return [np.sort(np.concatenate([group, *few])) for group in groups if len(group) >= FEW]
 
 
-def _sums(table: GradientTable, kept: Indices, moments: Float, rounding: Float) -> list[tuple[int, Indices]]:
+def _sums(
+    table: GradientTable, kept: Indices, moments: Float, noise: Float, rounding: Float
+) -> list[tuple[int, Indices]]:
     """Volumes that are sums of others of these, and the others."""
     found: list[tuple[int, Indices]] = []
     while len(kept) > 2:
@@ -215,7 +227,7 @@ def _sums(table: GradientTable, kept: Indices, moments: Float, rounding: Float) 
         inverse = np.linalg.inv(inner / np.outer(scale, scale) + 1e-9 * np.eye(len(kept)))
         candidates = np.flatnonzero(np.diag(inverse) > 1 / MOST_RESIDUAL**2)
         for at in candidates[np.argsort(-np.diag(inverse)[candidates], kind="stable")]:
-            parts = _parts(table, kept, int(at), moments, rounding)
+            parts = _parts(table, kept, int(at), moments, noise, rounding)
             if len(parts) > 1:
                 found.append((int(kept[at]), parts))
                 kept = np.delete(kept, at)
@@ -225,7 +237,9 @@ def _sums(table: GradientTable, kept: Indices, moments: Float, rounding: Float) 
     return found
 
 
-def _parts(table: GradientTable, kept: Indices, at: int, moments: Float, rounding: Float) -> Indices:
+def _parts(
+    table: GradientTable, kept: Indices, at: int, moments: Float, noise: Float, rounding: Float
+) -> Indices:
     """The volumes of one b-value, or all others with equal weights, whose sum a volume is; empty if it is none."""
     target, others = kept[at], np.delete(kept, at)
     for _ in range(2):  # once more without those that have hardly a part
@@ -234,16 +248,16 @@ def _parts(table: GradientTable, kept: Indices, at: int, moments: Float, roundin
         others, weights = others[strong], weights[strong]
     own = moments[target, target]
     residual = own - 2 * weights @ moments[others, target] + weights @ moments[np.ix_(others, others)] @ weights
-    if residual > _allowed(own, rounding[target] + weights**2 @ rounding[others]):
+    if residual > _allowed(own, noise[target], rounding[target] + weights**2 @ rounding[others]):
         return others[:0]
     of_one_b = any(np.isin(others, group).all() for group in _groups(table))
     of_all = len(others) == len(kept) - 1 and np.ptp(weights) < 0.1 * weights.max()
     return others if of_one_b or of_all else others[:0]
 
 
-def _allowed(own: float, rounding: float) -> float:
+def _allowed(own: float, noise: float, rounding: float) -> float:
     """The residual variance, at most, of a volume that was computed from others."""
-    return min(EXACT**2 * own + ROUNDED * rounding, MOST_RESIDUAL**2 * own)
+    return min((EXACT * noise) ** 2 + ROUNDED * rounding, MOST_RESIDUAL**2 * own)
 
 
 def _groups(table: GradientTable) -> list[Indices]:
@@ -295,20 +309,21 @@ def _drop_maps(search: _Search, details: Details) -> None:
     """Other maps, by their contrast."""
     if len(details.means) < LEAST_MEANS or len(search.volumes) < 4:
         return
-    log = details.means
-    b0 = search.table.is_b0
+    log, b0 = details.means, search.table.is_b0
     weighted = search.volumes[~b0[search.volumes]]
     if len(weighted) < 2 or _alike(log[:, weighted[::2]], log[:, weighted[1::2]]) < CONTRAST:
         return
-    found = []
+    sums, spreads = {}, {}
     for n in search.volumes:
         others = search.volumes[search.volumes != n]
         groups = [group for group in (others[b0[others]], others[~b0[others]]) if len(group)]
-        if len(groups) < 2:
-            continue
-        x = np.stack([np.ones(len(log)), *(log[:, group].mean(axis=1) for group in groups)], axis=1)
-        if _robust_fit(x, log[:, n])[1:].sum() < AGAINST:
-            found.append(int(n))
+        if len(groups) == 2:
+            x = np.stack([np.ones(len(log)), *(log[:, group].mean(axis=1) for group in groups)], axis=1)
+            coefficients = _robust_fit(x, log[:, n])
+            sums[int(n)] = float(coefficients[1:].sum())
+            spreads[int(n)] = float(np.median(np.abs(log[:, n] - x @ coefficients)))
+    usual = np.median(list(spreads.values())) if spreads else 0.0
+    found = [n for n, total in sums.items() if total < AGAINST and spreads[n] > UNLIKE * usual]
     if found and len(found) <= len(search.volumes) // 2:
         search.drop(found, CARE, texts.VOLUMES_OF_MAPS)
 
@@ -379,6 +394,9 @@ def _drop_resampled(search: _Search, details: Details) -> None:
     for members in series.values():
         sharing = [pair for pair in members if share(*pair)]
         whole = len(sharing) > 1 and len(sharing) >= SHARED_SERIES * len(members)
+        if LEAST_SERIES <= len(members) and 2 * len(members) == len(search.volumes):
+            softness = [relative[smoother[pair]] / relative[sum(pair) - smoother[pair]] for pair in members]
+            whole = whole or bool(np.median(softness) < SOFTER)
         found += members if whole else sharing
     gone = sorted({smoother[pair] for pair in found})
     if gone and len(gone) <= len(search.volumes) // 2:
