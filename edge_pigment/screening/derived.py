@@ -394,7 +394,7 @@ def _drop_resampled(search: _Search, details: Details) -> None:
     for members in series.values():
         sharing = [pair for pair in members if share(*pair)]
         whole = len(sharing) > 1 and len(sharing) >= SHARED_SERIES * len(members)
-        if LEAST_SERIES <= len(members) and 2 * len(members) == len(search.volumes):
+        if len(members) >= LEAST_SERIES and 2 * len(members) == len(search.volumes):
             softness = [relative[smoother[pair]] / relative[sum(pair) - smoother[pair]] for pair in members]
             whole = whole or bool(np.median(softness) < SOFTER)
         found += members if whole else sharing
