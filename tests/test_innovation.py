@@ -7,6 +7,7 @@ from conftest import DIRECTIONS_6, draw_head
 from edge_pigment import adapt as adapt_module
 from edge_pigment.adapt import Measurements, adapt
 from edge_pigment.innovation import LEAST_TISSUE, UNKNOWN, Innovation, _ball, _square, innovation, step_back
+from edge_pigment.interpolation import WHOLE
 from edge_pigment.maps import voxel_maps
 from edge_pigment.physics.adaptation import DIAGONAL, PACKED
 from edge_pigment.physics.backend import Summary
@@ -101,13 +102,16 @@ def test_one_loud_voxel_is_not_a_ball():
 @pytest.mark.parametrize(("over", "offsets"), [(_square, SQUARE), (_ball, BALL)])
 def test_neighbours_are_those_of_a_loop_and_as_far_apart_as_told(over, offsets, combine):
     image = np.random.default_rng(4).normal(size=(4, 11, 13)).astype(np.float32)
-    found = over(image, combine, 1)
+    found = over(image, combine, WHOLE)
     for at in np.ndindex(image.shape):
         there = [tuple(np.add(at, o)) for o in offsets]
         values = [image[p] for p in there if all(0 <= k < n for k, n in zip(p, image.shape, strict=True))]
         assert found[at] == pytest.approx(combine.reduce(values), abs=1e-5)
-    grid = (slice(None), slice(1, None, 2), slice(None, None, 2))
-    np.testing.assert_allclose(over(image, combine, 2)[grid], over(image[grid], combine, 1), atol=1e-5)
+    grid = (slice(1, None, 2), slice(1, None, 3), slice(None, None, 2))
+    if over is _square:
+        grid = (slice(None), *grid[1:])
+    apart = over(image, combine, (2, 3, 2 if over is _ball else 1))
+    np.testing.assert_allclose(apart[grid], over(image[grid], combine, WHOLE), atol=1e-5)
 
 
 @pytest.mark.parametrize("voxels", [0, 1, LEAST_TISSUE - 1])

@@ -8,6 +8,7 @@ from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition, read_acquisition
 from edge_pigment.adapt import gather
 from edge_pigment.convention import CLEARLY, EXCHANGES, SIGNS, Axes, Convention
+from edge_pigment.interpolation import WHOLE
 from edge_pigment.physics.host import HostBackend
 from edge_pigment.physics.tensor import latent
 from edge_pigment.pipeline import RunOptions, run
@@ -49,7 +50,7 @@ def test_the_signs_that_fit_what_is_expected_are_found(scanned, negated):
     _, m, summary, network = scanned
     theta = summary.theta.copy()
     theta[1:] *= frame._mirror(SIGNS[negated]).astype(np.float32)
-    best, lead = ask_prior(summary._replace(theta=theta), m.mask, 1, network)
+    best, lead = ask_prior(summary._replace(theta=theta), m.mask, WHOLE, network)
     if negated == "none":
         assert lead < -frame.UNPREDICTED
     else:
@@ -84,11 +85,11 @@ def test_an_exchange_of_axes_is_undone(scanned):
     theta = summary.theta.copy()
     theta[1:] = frame._turned(theta[1:], EXCHANGED)
     np.testing.assert_array_equal(frame._turned(theta[1:], BACK), summary.theta[1:])
-    found, lead = ask_exchange(summary._replace(theta=theta), m.mask, 1, network, EXCHANGES)
+    found, lead = ask_exchange(summary._replace(theta=theta), m.mask, WHOLE, network, EXCHANGES)
     assert np.outer(*[found.signs] * 2).tolist() == np.outer(*[BACK.signs] * 2).tolist()
     assert found.order == BACK.order
     assert lead > frame.UNPREDICTED
-    assert ask_exchange(summary, m.mask, 1, network, EXCHANGES)[1] < -frame.UNPREDICTED
+    assert ask_exchange(summary, m.mask, WHOLE, network, EXCHANGES)[1] < -frame.UNPREDICTED
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_noise_is_not_doubted(scanned):
     _, m, summary, network = scanned
     rng = np.random.default_rng(1)
     theta = summary.theta[:, rng.permutation(summary.theta.shape[1])]
-    assert abs(ask_prior(summary._replace(theta=theta), m.mask, 1, network)[1]) < 2 * frame.UNPREDICTED
+    assert abs(ask_prior(summary._replace(theta=theta), m.mask, WHOLE, network)[1]) < 2 * frame.UNPREDICTED
 
 
 def test_a_flipped_axis_of_few_real_directions_is_warned_of(shared_data):

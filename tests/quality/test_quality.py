@@ -229,12 +229,6 @@ def test_residuals_that_speak_against_the_model_reach_the_verdict(scan):
     assert look(scan, misfit=1.2).verdict.level == USABLE
 
 
-def test_a_finding_that_costs_nothing_is_told_all_the_same(scan):
-    quality = look(scan, findings=(Finding(USABLE, "Some volumes are left out."),))
-    assert quality.verdict == (USABLE, ())
-    assert quality.warnings == ("Some volumes are left out.",)
-
-
 def test_no_sign_is_advised_where_volumes_are_out_of_order(scan):
     signal = scan[0].signal.copy(order="F")
     signal[..., [1, 4]] = signal[..., [4, 1]]
