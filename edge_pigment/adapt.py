@@ -78,6 +78,9 @@ def gather(
     scale = float(np.median(positive)) if len(positive) else 1.0
     y /= np.float32(scale)
     varying = np.ones(len(where), np.float32) if relative is None else relative.T.reshape(-1)[where]
+    if floor:
+        weighted = y[~acquisition.gradients.is_b0] if (~acquisition.gradients.is_b0).any() else y
+        varying = varying * spread_above_floor(weighted, sigma / scale * varying, floor / scale**2)
     y[(y > NO_TISSUE) | (y < -NO_TISSUE)] = np.nan  # has no weight
     return Measurements(
         y=y,
@@ -88,6 +91,22 @@ def gather(
         mask=inside,
         steps=steps,
     )
+
+
+def spread_above_floor(y: Array, sigma: Array, floor: float) -> Array:
+    """sd of magnitudes whose floor was taken off, over σ: (V,).
+
+    The square of a magnitude of n coils has the variance 4σ²(F² + nσ²), so the root of what is left of it has about
+    σ² (F² + nσ²) / (F² + σ²) where its mean square is F² + σ²: more than σ² where the signal F is low.
+
+    Args:
+        y: (N, V) magnitudes without their extra floor.
+        sigma: (V,) noise sd, unit of y.
+        floor: mean square that was taken off, 2(n - 1)σ².
+    """
+    signal2 = np.maximum(np.nanmean(y**2, axis=0) - 2 * sigma**2, 0)
+    coils = 1 + floor / (2 * sigma**2)
+    return np.sqrt((signal2 + coils * sigma**2) / (signal2 + sigma**2)).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)

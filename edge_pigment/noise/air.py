@@ -41,6 +41,11 @@ class Air(NamedTuple):
     mean_square: float
     coils: float
 
+    @property
+    def sigma(self) -> float:
+        """sd of the noise of one coil's components, the image's unit."""
+        return float(np.sqrt(self.mean_square / (2 * self.coils)))
+
 
 def measure_air(acquisition: Acquisition) -> Air | None:
     """The air around the head; None where there is none that can be believed.

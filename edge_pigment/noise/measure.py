@@ -17,6 +17,10 @@ from edge_pigment.noise.filtered import Filtered, find_filter
 GIVEN = "given by the user"
 OVER_DISTANCES = "spatial details over the distance of independent voxels"
 
+IN_AIR = "air, of several coils"
+MOST_ABOVE = 1.5
+"""Times by which σ of air may exceed that of the brain and be taken: at SNR 12 and b = 2000 the brain's is a fifth
+low."""
 SIGMA_APART = 2.0
 """Times by which the user's σ may differ from the one that the scan shows: estimates of one scan differ by half at
 most, and σ in another unit differs by far more."""
@@ -88,4 +92,8 @@ def measure_noise(acquisition: Acquisition, mask: Mask, given: float | None = No
     relative = None if given is not None else relative_sigma(acquisition, mask, max(correlation.steps[:2]))
     # air does not help where σ was not found: next to nothing, any air is a floor
     floor = extra_floor(air, sigma) if is_known else 0.0
+    if floor and air is not None and given is None and sigma < air.sigma < MOST_ABOVE * sigma:
+        # low magnitudes of many coils vary less than estimates in the brain allow for
+        sigma, method = air.sigma, IN_AIR
+        floor = extra_floor(air, sigma)
     return Noise(float(sigma), method, correlation, relative, floor, tuple(findings))

@@ -6,7 +6,7 @@ import pytest
 from conftest import DIRECTIONS_6, scan_head
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition, find_bids, read_acquisition
-from edge_pigment.adapt import gather
+from edge_pigment.adapt import gather, spread_above_floor
 from edge_pigment.brainmask import brain_mask
 from edge_pigment.gradients import GradientTable
 from edge_pigment.noise.air import measure_air
@@ -75,6 +75,18 @@ def test_the_floor_of_many_coils_is_taken_off(head, coils):
     m = gather(scan, head.brain, noise.sigma, floor=noise.floor)
     truth = gather(Acquisition(clean, scan.gradients, scan.affine), head.brain, 1.0)
     assert np.median(m.y * m.scale / np.hypot(truth.y * truth.scale, noise.sigma)) == pytest.approx(1, abs=0.02)
+
+
+def test_the_spread_above_the_floor_is_that_of_many_draws():
+    rng = np.random.default_rng(3)
+    sigma, coils = 0.1, 8
+    for signal in (0.3, 0.6, 2.0):
+        noise = sigma * rng.standard_normal((2 * coils, 200_000))
+        noise[0] += signal
+        floor = 2 * (coils - 1) * sigma**2
+        y = np.sqrt(np.maximum(np.sum(noise**2, axis=0) - floor, 0))
+        told = spread_above_floor(np.full((50, 1), np.sqrt(np.mean(y**2))), np.array([sigma]), floor)[0]
+        assert y.std() / sigma == pytest.approx(told, rel=0.15)
 
 
 def test_air_that_is_masked_or_uneven_is_not_believed(head):
