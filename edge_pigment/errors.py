@@ -213,22 +213,22 @@ GPU_FAILED = "The GPU failed ({why}); the scan was finished on the CPU, with the
 # --- volumes that are no measurement of their own (volumes count from 0) -------------------------------------
 VOLUMES_COPIED = "Volume {volumes} (from 0) is a copy of volume {of}; it was left out."
 VOLUMES_COPIED_UNLIKE = (
-    "Volume {volumes} (from 0) is a copy of volume {of} with another b-value or direction in the gradient table; it was "
-    "left out. Check which of the two is right (that of volume {of} was taken)."
+    "Volume {volumes} (from 0) is a copy of volume {of} with another b-value or direction in the gradient table; it "
+    "was left out. Check which of the two is right (that of volume {of} was taken)."
 )
 VOLUME_AVERAGED = "Volume {volumes} (from 0) is the mean of volumes {of}; it was left out."
 VOLUME_TRACE = "Volume {volumes} (from 0) is the geometric mean (trace image) of volumes {of}; it was left out."
 VOLUMES_COMPUTED = (
-    "Volume {volumes} (from 0) was computed from the other volumes (an ADC or MD map); it is no measurement and was left "
-    "out."
+    "Volume {volumes} (from 0) was computed from the other volumes (an ADC or MD map); it is no measurement and was "
+    "left out."
 )
 VOLUMES_OF_MAPS = (
     "Volume {volumes} (from 0) does not look like a signal, but like a map that was computed from the others (FA or "
     "alike); it was left out. Leave maps out of the image, the .bval and the .bvec file."
 )
 VOLUMES_SMOOTHED = (
-    "Volume {volumes} (from 0) seems to be smoothed: it lacks fine noise that other volumes of its b-value have. It was "
-    "left out."
+    "Volume {volumes} (from 0) seems to be filtered (smoothed or resampled): it lacks fine noise that other volumes of "
+    "its b-value have. It was left out."
 )
 VOLUMES_RESAMPLED = (
     "Volume {volumes} (from 0) shares the noise of volume {of} and seems to be a resampled copy (of a motion-corrected "

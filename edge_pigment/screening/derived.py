@@ -17,7 +17,6 @@ become too sure. What a volume is made of is found from details, in which noise 
 care".
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -116,10 +115,10 @@ def drop_derived(acquisition: Acquisition) -> tuple[Indices, tuple[Finding, ...]
     if details is None:
         _drop_identical(search, acquisition)
     else:
-        looked_at = ~search.kept | details.present
-        unseen = np.flatnonzero(~looked_at)
+        unseen = np.flatnonzero(~details.present)
         search.kept[unseen] = False
-        for step in (_drop_copies, _drop_means, _drop_traces, _drop_computed, _drop_maps, _drop_smooth, _drop_resampled):
+        exact = (_drop_copies, _drop_means, _drop_traces, _drop_computed)
+        for step in (*exact, _drop_maps, _drop_smooth, _drop_resampled):
             step(search, details)
         search.kept[unseen] = True
     kept = search.volumes
@@ -151,7 +150,7 @@ def _drop_copies(search: _Search, details: Details) -> None:
     """Volumes with the details of one before."""
     moments, rounding = details.linear, details.rounding[0]
     own = np.maximum(np.diag(moments), 1e-300)
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     for n in search.volumes:
         for first in search.volumes[search.volumes < n]:
             if not search.kept[first] or any(first == later for _, later in pairs):
@@ -167,7 +166,7 @@ def _drop_copies(search: _Search, details: Details) -> None:
 
 def _tell_copies(search: _Search, pairs: list[tuple[int, int]]) -> None:
     """Leave the second of each pair out; whether it has the first's b-value and direction makes a difference."""
-    b, g = search.table.bvals, search.table.bvecs
+    g = search.table.bvecs
     alike = [
         any(np.isin(pair, group).all() for group in _groups(search.table))
         and (abs(g[pair[0]] @ g[pair[1]]) > SAME_DIRECTION or not (g[pair[0]].any() or g[pair[1]].any()))
@@ -177,7 +176,7 @@ def _tell_copies(search: _Search, pairs: list[tuple[int, int]]) -> None:
         told = [pair for pair, same in zip(pairs, alike, strict=True) if same == wanted]
         if told:
             first, second = [pair[0] for pair in told], [pair[1] for pair in told]
-            search.drop(second, level, text, of=listed(first), bvals=listed(np.rint(b[first])))
+            search.drop(second, level, text, of=listed(sorted(set(first))))
 
 
 def _drop_means(search: _Search, details: Details) -> None:
@@ -303,13 +302,13 @@ def _drop_maps(search: _Search, details: Details) -> None:
 
 def _robust_fit(x: Float, y: Float) -> Float:
     """Coefficients (K,) of y (B,) in the columns of x (B, K), with Huber's weights."""
-    weight = np.ones(len(y))
-    coefficients = np.zeros(x.shape[1])
+    weight: Float = np.ones(len(y))
+    coefficients: Float = np.zeros(x.shape[1])
     for _ in range(8):
         root = np.sqrt(weight)
         coefficients = np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0]
         distance = np.abs(y - x @ coefficients)
-        weight = 1 / np.maximum(1, distance / (3 * np.median(distance) + 1e-9))
+        weight = np.asarray(1 / np.maximum(1, distance / (3 * np.median(distance) + 1e-9)), float)
     return coefficients
 
 
@@ -362,7 +361,7 @@ def _drop_resampled(search: _Search, details: Details) -> None:
     for members in series.values():
         sharing = [pair for pair in members if share(*pair)]
         whole = len(sharing) > 1 and len(sharing) >= SHARED_SERIES * len(members)
-        if LEAST_SERIES <= len(members) and 2 * len(members) == len(search.volumes):
+        if len(members) >= LEAST_SERIES and 2 * len(members) == len(search.volumes):
             softness = [relative[smoother[pair]] / relative[sum(pair) - smoother[pair]] for pair in members]
             whole = whole or bool(np.median(softness) < SOFTER)
         found += members if whole else sharing
@@ -378,7 +377,8 @@ def _series(table: GradientTable, volumes: Indices) -> dict[int, list[tuple[int,
     for group in _groups(table):
         group = group[np.isin(group, volumes)]
         g = table.bvecs[group]
-        same = (np.abs(g @ g.T) > SAME_DIRECTION) | ~(g.any(axis=1)[:, None] | g.any(axis=1))
+        without = ~np.any(g, axis=1)
+        same = (np.abs(g @ g.T) > SAME_DIRECTION) | np.logical_and.outer(without, without)
         for i, j in np.argwhere(np.triu(same, 1)):
             strides.setdefault(int(group[j] - group[i]), []).append((int(group[i]), int(group[j])))
     return strides
