@@ -306,7 +306,7 @@ def _robust_fit(x: Float, y: Float) -> Float:
     coefficients: Float = np.zeros(x.shape[1])
     for _ in range(8):
         root = np.sqrt(weight)
-        coefficients = np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0]
+        coefficients = np.asarray(np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0], float)
         distance = np.abs(y - x @ coefficients)
         weight = np.asarray(1 / np.maximum(1, distance / (3 * np.median(distance) + 1e-9)), float)
     return coefficients
