@@ -30,8 +30,10 @@ LEAST_BLOCKS = 150
 """Of 2x2 voxels; moments of fewer say too little."""
 FILLED = 0.75
 """Share of a square that must lie in the head."""
-PRESENT = 0.8
-"""Share of the sample where a volume must be positive; others cannot be looked at."""
+PRESENT = 0.4
+"""Share of the sample where a volume must be positive, as maps within a brain mask are; others cannot be looked at."""
+NEGATIVE = 0.2
+"""Share of values below 0 from which on a volume is no magnitude."""
 MOST_SLICES = 16
 """Evenly spaced; to look at all of them takes longer than all the rest."""
 MOST_MEANS = 2000
@@ -55,6 +57,7 @@ class Details(NamedTuple):
     volumes' difference, brought to one level; colour (N, N): sd of the coarsest over that of the finest. level (N,):
     median signal. rounding (N,): variance that rounding leaves, in the signal and in its logarithm (2, N).
     means (B, N): log of the signal of small blocks. blocks: number. present (N,): volumes that were looked at.
+    negative (N,): share of values below 0.
     """
 
     linear: Float
@@ -69,6 +72,7 @@ class Details(NamedTuple):
     means: Float
     blocks: int
     present: Mask
+    negative: Float
 
 
 def measure_details(acquisition: Acquisition) -> Details | None:
@@ -84,7 +88,8 @@ def measure_details(acquisition: Acquisition) -> Details | None:
     if not inside.any():
         return None
     positive = values > 0
-    present: Mask = positive[:, inside].mean(axis=1) > PRESENT
+    negative = np.mean(values[:, inside] < 0, axis=1)
+    present: Mask = (positive[:, inside].mean(axis=1) > PRESENT) & (negative < NEGATIVE)
     if not present.any():
         return None
     inside = inside & positive[present].all(axis=0)
@@ -133,6 +138,7 @@ def measure_details(acquisition: Acquisition) -> Details | None:
         means=np.log(np.maximum(means, 1e-6)),
         blocks=blocks,
         present=present,
+        negative=negative,
     )
 
 

@@ -62,6 +62,15 @@ def test_a_copy_is_left_out_whatever_its_scale(plain, factor):
     assert finding == (NOTE, texts.VOLUMES_COPIED.format(volumes=7, of=3))
 
 
+def test_a_normalised_copy_is_left_out(plain):
+    """Prescan normalisation: the same volumes once more, times a smooth factor."""
+    field = np.linspace(0.6, 1.5, plain.signal.shape[0])[:, None, None, None]
+    normalised = list(np.moveaxis(field * plain.signal, -1, 0))
+    kept, (finding,) = drop_derived(joined(plain, normalised, BVALS, BVECS))
+    assert kept.tolist() == list(range(7))
+    assert finding.level == NOTE
+
+
 def test_the_first_of_two_copies_stays_and_later_numbers_are_explained(plain):
     kept, (finding,) = drop_derived(plain.subset([0, 1, 3, 2, 3, 4, 5, 6]))
     assert kept.tolist() == [0, 1, 2, 3, 5, 6, 7]
@@ -120,6 +129,21 @@ def test_an_adc_image_under_any_b(plain, b):
     kept, (finding,) = drop_derived(joined(plain, [adc(plain.signal)], b, NONE))
     assert kept.tolist() == list(range(7))
     assert finding == (NOTE, texts.VOLUMES_COMPUTED.format(volumes=7))
+
+
+def test_maps_within_a_brain_mask_and_an_exponential_adc(head, plain):
+    decay = 1000 * trace(plain.signal[..., 1:]) / np.maximum(plain.signal[..., 0], 1)
+    for image in (adc(plain.signal) * head.brain, decay, decay * head.brain):
+        kept, (finding,) = drop_derived(joined(plain, [image], 1500, NONE))
+        assert kept.tolist() == list(range(7))
+        assert finding == (NOTE, texts.VOLUMES_COMPUTED.format(volumes=7))
+
+
+def test_a_map_with_signs_is_no_magnitude(plain):
+    difference = plain.signal[..., 1] - plain.signal[..., 2]
+    kept, (finding,) = drop_derived(joined(plain, [difference], 1500, NONE))
+    assert kept.tolist() == list(range(7))
+    assert finding == (CARE, texts.VOLUMES_OF_MAPS.format(volumes=7))
 
 
 def test_a_trace_stays_that_is_all_there_is_and_its_adc_goes(plain):
