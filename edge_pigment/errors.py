@@ -452,8 +452,8 @@ VOLUMES_OF_MAPS = (
     "alike); it was left out. Leave maps out of the image, the .bval and the .bvec file."
 )
 VOLUMES_SMOOTHED = (
-    "Volume {volumes} (from 0) seems to be smoothed: it lacks fine noise that other volumes of its b-value have. It "
-    "was left out."
+    "Volume {volumes} (from 0) seems to be filtered (smoothed or resampled): it lacks fine noise that other volumes of "
+    "its b-value have. It was left out."
 )
 VOLUMES_RESAMPLED = (
     "Volume {volumes} (from 0) shares the noise of volume {of} and seems to be a resampled copy (of a motion-corrected "

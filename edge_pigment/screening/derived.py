@@ -27,7 +27,7 @@ from edge_pigment.acquisition import Acquisition
 from edge_pigment.errors import InputError, listed
 from edge_pigment.findings import CARE, NOTE, Finding
 from edge_pigment.gradients import GradientTable
-from edge_pigment.screening.details import Details, measure_details, nonnegative
+from edge_pigment.screening.details import NEGATIVE, Details, measure_details, nonnegative
 
 Float = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -41,20 +41,20 @@ Two measurements have more than twice that if their noise is above a fifth of th
 MOST_RESIDUAL = 0.3
 """Of a volume's details: the most that rounding may explain. 40 real scans of twelve scanners leave 0.4 to 1, slices of
 2 to 13 repeated b=0 volumes down to 0.2 (0.02 to 0.04 is the most of copies and means that were rounded)."""
+FACTOR_OF_LOG = (0.95, 1.05)
+"""Of the details of a copy's log signal, which a smooth factor (prescan normalisation, bias field) does not change."""
 LEAST_WEIGHT = 0.2
 """Of a mean's largest weight: constituents below have no part in it."""
 MOST_AT_ONCE, FEW = 100, 3
 """Volumes among which sums are looked for all at once, and of a b-value that counts as one of few."""
 COMPUTED = 0.8
 """Share of a volume's details that log signals explain, above which it was computed from them."""
-BALANCED = 0.1
-"""Of the sum of the weights' magnitudes: ADC images do not change with the scale of the signal."""
+BALANCED, BALANCED_DECAY = 0.1, 0.03
+"""Of the sum of the weights' magnitudes, for ADC images and for exponential ones (of the decay itself): they do not
+change with the scale of the signal. A signal at high b has up to 0.09."""
 AGAINST = -0.2
 """Sum of the coefficients of other log signals in that of a volume. FA maps of six real scans have -0.3 to -0.9; in
 40 real scans the least of a measurement is -0.04, at the noise floor."""
-CONTRAST = 0.5
-"""Correlation of one half of the weighted volumes with the other, below which blocks hold no contrast but noise. Real
-scans have 0.7 and more; a homogeneous region has none."""
 UNLIKE = 1.6
 """Times what that leaves of the other volumes, it leaves of a map (1.9 to 3.3): phantoms have contrasts, too, in which
 coefficients say little."""
@@ -120,13 +120,15 @@ def drop_derived(acquisition: Acquisition) -> tuple[Indices, tuple[Finding, ...]
     if details is None:
         _drop_identical(search, acquisition)
     else:
-        looked_at = ~search.kept | details.present
-        unseen = np.flatnonzero(~looked_at)
+        unseen = np.flatnonzero(~details.present)
         search.kept[unseen] = False
-        of_sums = (_drop_copies, _drop_means, _drop_traces)
-        for step in (*of_sums, _drop_computed, _drop_maps, _drop_smooth, _drop_resampled):
+        exact = (_drop_copies, _drop_means, _drop_traces, _drop_computed)
+        for step in (*exact, _drop_maps, _drop_smooth, _drop_resampled):
             step(search, details)
         search.kept[unseen] = True
+        signed = [int(n) for n in unseen if details.negative[n] >= NEGATIVE]
+        if signed and len(signed) <= len(search.volumes) // 2:
+            search.drop(signed, CARE, texts.VOLUMES_OF_MAPS)
     kept = search.volumes
     if len(kept) == len(table):
         return kept, ()
@@ -151,26 +153,33 @@ def _drop_identical(search: _Search, acquisition: Acquisition) -> None:
 
 
 def _drop_copies(search: _Search, details: Details) -> None:
-    """Volumes with the details of one before."""
-    moments, rounding = details.linear, details.rounding[0]
-    own = np.maximum(np.diag(moments), 1e-300)
+    """Volumes with the details of one before, in the signal or, if a smooth factor lies between them, in its log."""
+    relative = details.noise / np.maximum(details.level, 1e-30)
+    linear = details.linear, details.noise, details.rounding[0], (0.0, np.inf)
+    log = details.log, relative, details.rounding[1], FACTOR_OF_LOG
     pairs: list[tuple[int, int]] = []
     for n in search.volumes:
-        for first in search.volumes[search.volumes < n]:
-            if not search.kept[first] or any(first == later for _, later in pairs):
-                continue
-            weight = moments[first, n] / own[first]
-            residual = own[n] - weight * moments[first, n]
-            rounded = rounding[n] + weight**2 * rounding[first]
-            if weight > 0 and residual <= _allowed(own[n], details.noise[n], rounded):
+        earlier = [first for first in search.volumes if first < n and first not in [later for _, later in pairs]]
+        for first in earlier:
+            if any(_copied(int(first), int(n), *domain) for domain in (linear, log)):
                 pairs.append((int(first), int(n)))
                 break
     _tell_copies(search, pairs)
 
 
+def _copied(
+    first: int, n: int, moments: Float, noise: Float, rounding: Float, between: tuple[float, float]
+) -> bool:
+    """Whether a volume's details are those of the first times a factor between two bounds."""
+    weight = moments[first, n] / max(float(moments[first, first]), 1e-300)
+    residual = moments[n, n] - weight * moments[first, n]
+    rounded = rounding[n] + weight**2 * rounding[first]
+    return bool(between[0] < weight < between[1] and residual <= _allowed(moments[n, n], noise[n], rounded))
+
+
 def _tell_copies(search: _Search, pairs: list[tuple[int, int]]) -> None:
     """Leave the second of each pair out; whether it has the first's b-value and direction makes a difference."""
-    b, g = search.table.bvals, search.table.bvecs
+    g = search.table.bvecs
     alike = [
         any(np.isin(pair, group).all() for group in _groups(search.table))
         and (abs(g[pair[0]] @ g[pair[1]]) > SAME_DIRECTION or not (g[pair[0]].any() or g[pair[1]].any()))
@@ -180,7 +189,7 @@ def _tell_copies(search: _Search, pairs: list[tuple[int, int]]) -> None:
         told = [pair for pair, same in zip(pairs, alike, strict=True) if same == wanted]
         if told:
             first, second = [pair[0] for pair in told], [pair[1] for pair in told]
-            search.drop(second, level, text, of=listed(first), bvals=listed(np.rint(b[first])))
+            search.drop(second, level, text, of=listed(sorted(set(first))))
 
 
 def _drop_means(search: _Search, details: Details) -> None:
@@ -296,13 +305,16 @@ def _explained(details: Details, kept: Indices) -> Indices:
 def _computed(table: GradientTable, details: Details, kept: Indices, at: int) -> tuple[int, float]:
     """The place, and the share of the volume's details that a balanced difference of log signals explains, or 0."""
     n, others = kept[at], np.delete(kept, at)
-    sign = np.where(table.is_b0[others], 1.0, -1.0)
-    moments = details.log[np.ix_(others, others)] * np.outer(sign, sign)
-    products = details.mixed[others, n] * sign
-    weights = nonnegative(moments, products)
-    explained = float(2 * weights @ products - weights @ moments @ weights)
-    balanced = abs(weights @ sign) < BALANCED * weights.sum()
-    return at, explained / max(float(details.linear[n, n]), 1e-300) if balanced else 0.0
+    shares = [0.0]
+    for way, most in ((1.0, BALANCED), (-1.0, BALANCED_DECAY)):
+        sign = np.where(table.is_b0[others], way, -way)
+        moments = details.log[np.ix_(others, others)] * np.outer(sign, sign)
+        products = details.mixed[others, n] * sign
+        weights = nonnegative(moments, products)
+        if abs(weights @ sign) < most * weights.sum():
+            explained = float(2 * weights @ products - weights @ moments @ weights)
+            shares.append(explained / max(float(details.linear[n, n]), 1e-300))
+    return at, max(shares)
 
 
 def _drop_maps(search: _Search, details: Details) -> None:
@@ -310,9 +322,6 @@ def _drop_maps(search: _Search, details: Details) -> None:
     if len(details.means) < LEAST_MEANS or len(search.volumes) < 4:
         return
     log, b0 = details.means, search.table.is_b0
-    weighted = search.volumes[~b0[search.volumes]]
-    if len(weighted) < 2 or _alike(log[:, weighted[::2]], log[:, weighted[1::2]]) < CONTRAST:
-        return
     sums, spreads = {}, {}
     for n in search.volumes:
         others = search.volumes[search.volumes != n]
@@ -328,20 +337,15 @@ def _drop_maps(search: _Search, details: Details) -> None:
         search.drop(found, CARE, texts.VOLUMES_OF_MAPS)
 
 
-def _alike(some: Float, others: Float) -> float:
-    """Correlation of the mean of some volumes (B, n) and that of others."""
-    return float(np.nan_to_num(np.corrcoef(some.mean(axis=1), others.mean(axis=1))[0, 1]))
-
-
 def _robust_fit(x: Float, y: Float) -> Float:
     """Coefficients (K,) of y (B,) in the columns of x (B, K), with Huber's weights."""
-    weight = np.ones(len(y))
-    coefficients = np.zeros(x.shape[1])
+    weight: Float = np.ones(len(y))
+    coefficients: Float = np.zeros(x.shape[1])
     for _ in range(8):
         root = np.sqrt(weight)
         coefficients = np.asarray(np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0], float)
         distance = np.abs(y - x @ coefficients)
-        weight = 1 / np.maximum(1, distance / (3 * np.median(distance) + 1e-9))
+        weight = np.asarray(1 / np.maximum(1, distance / (3 * np.median(distance) + 1e-9)), float)
     return coefficients
 
 
@@ -410,8 +414,8 @@ def _series(table: GradientTable, volumes: Indices) -> dict[int, list[tuple[int,
     for group in _groups(table):
         group = group[np.isin(group, volumes)]
         g = table.bvecs[group]
-        directed = g.any(axis=1)
-        same: NDArray[np.bool_] = (np.abs(g @ g.T) > SAME_DIRECTION) | ~np.logical_or.outer(directed, directed)
+        without = ~np.any(g, axis=1)
+        same = (np.abs(g @ g.T) > SAME_DIRECTION) | np.logical_and.outer(without, without)
         for i, j in np.argwhere(np.triu(same, 1)):
             strides.setdefault(int(group[j] - group[i]), []).append((int(group[i]), int(group[j])))
     return strides

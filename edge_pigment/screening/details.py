@@ -5,7 +5,7 @@ details (of 2x2 voxels within a slice) hold noise and few edges, so how volumes 
 second moments. A sample of the head is enough: squares of 8x8 voxels, which have details of three sizes.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from edge_pigment.acquisition import Acquisition
 from edge_pigment.brainmask import otsu
 
 Float = NDArray[np.float64]
+Values = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+T = TypeVar("T", bound=np.generic)
 
 SQUARE = 8
 """Voxels along either side."""
@@ -27,8 +30,10 @@ LEAST_BLOCKS = 150
 """Of 2x2 voxels; moments of fewer say too little."""
 FILLED = 0.75
 """Share of a square that must lie in the head."""
-PRESENT = 0.8
-"""Share of the sample where a volume must be positive; others cannot be looked at."""
+PRESENT = 0.4
+"""Share of the sample where a volume must be positive, as maps within a brain mask are; others cannot be looked at."""
+NEGATIVE = 0.2
+"""Share of values below 0 from which on a volume is no magnitude."""
 MOST_SLICES = 16
 """Evenly spaced; to look at all of them takes longer than all the rest."""
 MOST_MEANS = 2000
@@ -48,10 +53,11 @@ class Details(NamedTuple):
 
     linear, log (N, N): second moments of the finest details of the signal and of its logarithm. mixed (N, N): of the
     details of the log signal (rows) with those of the signal. noise, coarse (N,): sd of the finest details in calm
-    blocks, and of details of twice the size (NaN if unknown). difference (N, N): sd of the finest details of two
+    blocks, and of details of twice the size in all (NaN if unknown). difference (N, N): sd of the finest details of two
     volumes' difference, brought to one level; colour (N, N): sd of the coarsest over that of the finest. level (N,):
     median signal. rounding (N,): variance that rounding leaves, in the signal and in its logarithm (2, N).
     means (B, N): log of the signal of small blocks. blocks: number. present (N,): volumes that were looked at.
+    negative (N,): share of values below 0.
     """
 
     linear: Float
@@ -65,7 +71,8 @@ class Details(NamedTuple):
     rounding: Float
     means: Float
     blocks: int
-    present: NDArray[np.bool_]
+    present: Mask
+    negative: Float
 
 
 def measure_details(acquisition: Acquisition) -> Details | None:
@@ -78,12 +85,17 @@ def measure_details(acquisition: Acquisition) -> Details | None:
     if sample is None:
         return None
     values, inside = sample
+    if not inside.any():
+        return None
     positive = values > 0
-    present: NDArray[np.bool_] = positive[:, inside].mean(axis=1) > PRESENT
+    negative = np.mean(values[:, inside] < 0, axis=1)
+    present: Mask = (positive[:, inside].mean(axis=1) > PRESENT) & (negative < NEGATIVE)
     if not present.any():
         return None
     inside = inside & positive[present].all(axis=0)
     values = np.where(positive, values, np.float32(1e-6))
+    if not inside.any():
+        return None
     sums, fine, whole = _finest(values, inside)
     blocks = int(whole.sum())
     if blocks < LEAST_BLOCKS:
@@ -100,7 +112,7 @@ def measure_details(acquisition: Acquisition) -> Details | None:
         means, second, _ = _finest(halved, halved_inside)
         means = means / 4
         if len(second) >= LEAST_BLOCKS:
-            coarse = np.median(np.abs(second[_energy(second[:, present]) <= np.inf]), axis=0) / MAD
+            coarse = np.median(np.abs(second), axis=0) / MAD
         third = _third(halved, halved_inside)
         if len(third) >= LEAST_SQUARES:
             energy = _energy(third[:, present])
@@ -126,6 +138,7 @@ def measure_details(acquisition: Acquisition) -> Details | None:
         means=np.log(np.maximum(means, 1e-6)),
         blocks=blocks,
         present=present,
+        negative=negative,
     )
 
 
@@ -159,7 +172,7 @@ def nonnegative(moments: Float, products: Float) -> Float:
     return weights
 
 
-def _sample(acquisition: Acquisition) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
+def _sample(acquisition: Acquisition) -> tuple[Values, Mask] | None:
     """Squares of the head, (N, T, n, n), and what of them lies in the head, (T, n, n)."""
     signal = acquisition.signal
     X, Y, Z, N = signal.shape
@@ -191,37 +204,39 @@ def _sample(acquisition: Acquisition) -> tuple[NDArray[np.float32], NDArray[np.b
     return np.nan_to_num(values, posinf=0, neginf=0), head[i, j, at[:, 2, None, None]]
 
 
-def _finest(
-    values: NDArray[np.float32], inside: NDArray[np.bool_]
-) -> tuple[Float, Float, NDArray[np.bool_]]:
+def _finest(values: Values, inside: Mask) -> tuple[Float, Float, Mask]:
     """Sums and diagonal details (B, N) of the 2x2 blocks that lie inside, and which do; orthonormal."""
-    a, b, c, d = (values[..., i::2, j::2] for i, j in ((0, 0), (1, 0), (0, 1), (1, 1)))
-    whole = _halved_mask(inside)
-    sums, details = (a + b + c + d)[:, whole].T / 2.0, (a - b - c + d)[:, whole].T / 2
-    return sums.astype(float), details.astype(float), whole
+    a, b, c, d = _corners(values)
+    whole = _whole(inside)
+    sums, details = ((kind[:, whole].T / 2).astype(float) for kind in (a + b + c + d, a - b - c + d))
+    return sums, details, whole
 
 
-def _third(halved: NDArray[np.float32], inside: NDArray[np.bool_]) -> Float:
+def _third(halved: Values, inside: Mask) -> Float:
     """All three kinds of details of 8x8 voxels, (B, N)."""
     values, inside = _halved(halved, inside)
-    a, b, c, d = (values[..., i::2, j::2] for i, j in ((0, 0), (1, 0), (0, 1), (1, 1)))
-    whole = _halved_mask(inside)
+    a, b, c, d = _corners(values)
+    whole = _whole(inside)
     kinds = (a - b + c - d, a + b - c - d, a - b - c + d)
     return np.concatenate([(kind[:, whole].T / 2).astype(float) for kind in kinds])
 
 
-def _halved(
-    values: NDArray[np.float32], inside: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def _halved(values: Values, inside: Mask) -> tuple[Values, Mask]:
     """Sums of 2x2 voxels, orthonormal, and which lie inside."""
-    a, b, c, d = (values[..., i::2, j::2] for i, j in ((0, 0), (1, 0), (0, 1), (1, 1)))
-    return (a + b + c + d) / np.float32(2), _halved_mask(inside)
+    a, b, c, d = _corners(values)
+    return (a + b + c + d) / np.float32(2), _whole(inside)
 
 
-def _halved_mask(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    a, b, c, d = (inside[..., i::2, j::2] for i, j in ((0, 0), (1, 0), (0, 1), (1, 1)))
-    whole: NDArray[np.bool_] = a & b & c & d
+def _whole(inside: Mask) -> Mask:
+    """2x2 blocks that lie inside as a whole."""
+    a, b, c, d = _corners(inside)
+    whole: Mask = a & b & c & d
     return whole
+
+
+def _corners(image: NDArray[T]) -> tuple[NDArray[T], NDArray[T], NDArray[T], NDArray[T]]:
+    """The four voxels of 2x2 blocks."""
+    return image[..., ::2, ::2], image[..., 1::2, ::2], image[..., ::2, 1::2], image[..., 1::2, 1::2]
 
 
 def _energy(details: Float) -> Float:
@@ -239,7 +254,7 @@ def _difference(moments: Float, level: Float) -> Float:
     return np.sqrt(np.maximum(square, 0))
 
 
-def _step(values: NDArray[np.float32]) -> float:
+def _step(values: Values) -> float:
     """Distance of the values that a volume can have: 1 for integers, next to nothing for floats."""
     steps = np.diff(np.unique(values[values > 1e-6]))
     steps = steps[steps > 1e-6 * float(values.max(initial=0))]
