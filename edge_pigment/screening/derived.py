@@ -275,19 +275,28 @@ def _groups(table: GradientTable) -> list[Indices]:
 
 
 def _drop_computed(search: _Search, details: Details) -> None:
-    """ADC and MD images: b=0 log signals minus weighted ones. The clearest first: it explains others in its turn."""
+    """ADC and MD images: b=0 log signals minus weighted ones."""
     found: list[int] = []
-    kept = search.volumes
+    b0 = np.flatnonzero(search.table.is_b0)
+    for pool in _pools(search.table, search.volumes):
+        with_b0 = np.union1d(pool, b0[search.kept[b0]][:FEW])
+        found += [n for n in _computed_among(search.table, details, np.setdiff1d(with_b0, found)) if n not in found]
+    if found and len(found) <= len(search.volumes) // 2:
+        search.drop(sorted(found), NOTE, texts.VOLUMES_COMPUTED)
+
+
+def _computed_among(table: GradientTable, details: Details, kept: Indices) -> list[int]:
+    """Volumes that were computed from others of these. The clearest first: it explains others in its turn."""
+    found: list[int] = []
     most = len(kept) // 2
     while len(found) < most:
-        shares = np.array([_computed(search.table, details, kept, at) for at in _explained(details, kept)])
+        shares = np.array([_computed(table, details, kept, at) for at in _explained(details, kept)])
         if not len(shares) or not shares[:, 1].max() > COMPUTED:
             break
         at = int(shares[np.argmax(shares[:, 1]), 0])
         found.append(int(kept[at]))
         kept = np.delete(kept, at)
-    if found:
-        search.drop(sorted(found), NOTE, texts.VOLUMES_COMPUTED)
+    return found
 
 
 def _explained(details: Details, kept: Indices) -> Indices:
