@@ -253,6 +253,11 @@ NOISE_FILTERED = (
     "The scan looks denoised (filtered noise): what noise is left cannot be told from it, and standard deviations may "
     "be too small. Use the scan as it was acquired, or give the noise's sd before denoising with --sigma."
 )
+NOISE_DISAGREES = (
+    "Noise measured in air (sd {air:.3g}) and in the brain (sd {brain:.3g}) disagree, so standard deviations may be "
+    "wrong by as much. The scan may be filtered, or corrected for coil sensitivity. If you know the noise's sd, give it with "
+    "--sigma."
+)
 NOISE_RESAMPLED = (
     "The scan looks resampled in three dimensions (motion correction, or another voxel size): noise is alike in "
     "neighbouring slices. Deviations allow for that, but not for the blur. Use the scan as it was acquired if you can."

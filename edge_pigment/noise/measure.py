@@ -21,6 +21,11 @@ IN_AIR = "air, of several coils"
 MOST_ABOVE = 1.5
 """Times by which σ of air may exceed that of the brain and be taken: at SNR 12 and b = 2000 the brain's is a fifth
 low."""
+RICIAN = 1.5
+"""Effective coils below which air is Rician, so that its σ should be the brain's."""
+LOUDER, QUIETER = 2.0, 3.0
+"""Times by which σ of air may be above the brain's, or below it: parallel imaging amplifies noise in the head by its
+g-factor, of up to 3; nothing does so in air alone."""
 SIGMA_APART = 2.0
 """Times by which the user's σ may differ from the one that the scan shows: estimates of one scan differ by half at
 most, and σ in another unit differs by far more."""
@@ -96,4 +101,6 @@ def measure_noise(acquisition: Acquisition, mask: Mask, given: float | None = No
         # low magnitudes of many coils vary less than estimates in the brain allow for
         sigma, method = air.sigma, IN_AIR
         floor = extra_floor(air, sigma)
+    if air is not None and is_known and air.coils < RICIAN and not 1 / QUIETER < air.sigma / sigma < LOUDER:
+        findings.append(Finding(CARE, texts.NOISE_DISAGREES.format(air=air.sigma, brain=sigma)))
     return Noise(float(sigma), method, correlation, relative, floor, tuple(findings))

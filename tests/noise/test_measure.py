@@ -113,6 +113,14 @@ def test_denoised_scans_are_told(head):
     assert noise.sigma > 0.4 * plain.sigma  # of which residuals alone would leave a tenth
 
 
+@pytest.mark.parametrize("ratio", [0.2, 0.6, 1.0, 4.0])
+def test_estimators_that_disagree_are_told(head, ratio):
+    gain = np.where(head.S0[..., None] > 0, 1.0, ratio)
+    noise = measure_noise(coils_scan(head, 1, 0.05, gain), head.brain)
+    told = [finding.text for finding in noise.findings if "disagree" in finding.text]
+    assert len(told) == (ratio in (0.2, 4.0))
+
+
 def test_no_noise_at_all_is_told(head):
     bvecs = np.concatenate([np.zeros((1, 3)), np.tile(DIRECTIONS_6, (2, 1))])
     clean = scan_head(head, np.r_[0, np.full(12, 1000.0)], bvecs, 0.0)
