@@ -255,7 +255,7 @@ NOISE_FILTERED = (
 )
 NOISE_DISAGREES = (
     "Noise measured in air (sd {air:.3g}) and in the brain (sd {brain:.3g}) disagree, so standard deviations may be "
-    "wrong by as much. The scan may be filtered, or corrected for coil sensitivity. If you know the noise's sd, give it "
+    "wrong by as much. The scan may be filtered, or corrected for coil sensitivity. If you know the noise sd, give it "
     "with --sigma."
 )
 NOISE_RESAMPLED = (
