@@ -28,8 +28,8 @@ _HEADER_SUFFIXES, _VOXEL_SUFFIXES = (".hdr", ".hdr.gz"), (".img", ".img.gz")
 _PACKERS = {b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "Zstandard", b"PK\x03\x04": "zip", b"\xfd7zXZ": "xz"}
 _SIZE_1, _SIZE_2 = 348, 540
 """Bytes of the headers of NIfTI-1 and NIfTI-2."""
-LARGEST_VALUE = 1e15
-"""Of a voxel; damaged floats are larger. Squares of more, summed over a scan, do not fit into float32."""
+LARGEST_VALUE, LARGEST_OF_ALL = 1e15, 1e25
+"""Of a voxel where most of the image is far below, as where floats are damaged; and of an image in any unit."""
 _MOST_EXCESS = 512
 """Bytes that may follow the voxels: some writers fill up their last block. More, and the header says too little."""
 _SUSPICIOUS_RATIO = 32
@@ -83,7 +83,7 @@ class Image:
     def volumes(self, growing: bool = False) -> Iterator[NDArray[Any]]:
         """The volumes (X, Y, Z) in order, scaled: as stored where there is no scaling, else float64.
 
-        What is infinite or beyond LARGEST_VALUE is NaN.
+        What is infinite or too large for a signal is NaN.
 
         Args:
             growing: the file may still be written: give the volumes that are whole, and do not mind the rest.
@@ -110,7 +110,7 @@ class Image:
                     values = stored if as_stored else stored.astype(np.float64) * self.slope + self.inter
                     # one comparison for nearly all images; one that is not a number fails it, too
                     if values.dtype.kind == "f" and not np.abs(values).max() <= LARGEST_VALUE:
-                        values = np.where(np.abs(values) <= LARGEST_VALUE, values, np.nan).astype(values.dtype)
+                        values = np.where(np.abs(values) <= _largest(values), values, np.nan).astype(values.dtype)
                 yield values
             excess = stream.skip()
             if stream.cut and not growing:
@@ -134,6 +134,13 @@ class Image:
         if held < needed:
             why = f"the header says {needed} bytes of voxels, and the file holds {max(held, 0)}"
             raise _incomplete(self.path, "no complete volume yet" if growing else why)
+
+
+def _largest(values: NDArray[Any]) -> float:
+    """The largest value of a volume that can be a signal, whatever its unit."""
+    known = np.abs(values[np.isfinite(values)])
+    usual = float(np.quantile(known, 0.99)) if known.size else 0.0
+    return min(max(LARGEST_VALUE, 100 * usual), LARGEST_OF_ALL)
 
 
 def open_image(path: Path) -> Image:
