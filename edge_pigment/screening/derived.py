@@ -50,7 +50,7 @@ MOST_AT_ONCE, FEW = 100, 3
 COMPUTED = 0.8
 """Share of a volume's details that log signals explain, above which it was computed from them."""
 BALANCED, BALANCED_DECAY = 0.1, 0.03
-"""Of the sum of the weights' magnitudes, for ADC images and for exponential ones (of the decay itself): they do not
+"""Of the sum of the weights' magnitudes, for ADC images and exponential ones (the decay itself; as its log): they do not
 change with the scale of the signal. A signal at high b has up to 0.09."""
 AGAINST = -0.2
 """Sum of the coefficients of other log signals in that of a volume. FA maps of six real scans have -0.3 to -0.9; in
@@ -300,7 +300,7 @@ def _computed_among(table: GradientTable, details: Details, kept: Indices) -> li
 
 
 def _explained(details: Details, kept: Indices) -> Indices:
-    """Places in `kept` of volumes whose details follow from log signals of the others with weights of any sign."""
+    """Places in `kept` of volumes whose details, or their logs', follow from logs of the others, with any weights."""
     log, mixed = details.log[np.ix_(kept, kept)], details.mixed[np.ix_(kept, kept)]
     scale = np.sqrt(np.maximum(np.diag(log), 1e-300))
     inverse = np.linalg.inv(log / np.outer(scale, scale) + 1e-9 * np.eye(len(kept)))
@@ -308,21 +308,24 @@ def _explained(details: Details, kept: Indices) -> Indices:
     weights = inverse @ products
     # of a regression on all, what the volume's own log signal adds is taken off
     share = np.sum(products * weights, axis=0) - np.diag(weights) ** 2 / np.diag(inverse)
-    return np.flatnonzero(share > COMPUTED * np.diag(details.linear)[kept])
+    of_log = 1 - 1 / np.diag(inverse)
+    return np.flatnonzero((share > COMPUTED * np.diag(details.linear)[kept]) | (of_log > COMPUTED))
 
 
 def _computed(table: GradientTable, details: Details, kept: Indices, at: int) -> tuple[int, float]:
     """The place, and the share of the volume's details that a balanced difference of log signals explains, or 0."""
     n, others = kept[at], np.delete(kept, at)
     shares = [0.0]
-    for way, most in ((1.0, BALANCED), (-1.0, BALANCED_DECAY)):
+    image = 1.0, BALANCED, details.mixed[others, n], details.linear[n, n]
+    decay = -1.0, BALANCED_DECAY, details.log[others, n], details.log[n, n]
+    for way, most, with_others, own in (image, decay):
         sign = np.where(table.is_b0[others], way, -way)
         moments = details.log[np.ix_(others, others)] * np.outer(sign, sign)
-        products = details.mixed[others, n] * sign
+        products = with_others * sign
         weights = nonnegative(moments, products)
         if abs(weights @ sign) < most * weights.sum():
             explained = float(2 * weights @ products - weights @ moments @ weights)
-            shares.append(explained / max(float(details.linear[n, n]), 1e-300))
+            shares.append(explained / max(float(own), 1e-300))
     return at, max(shares)
 
 
