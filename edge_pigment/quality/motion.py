@@ -121,6 +121,8 @@ def measure_motion(acquisition: Acquisition, mask: NDArray[np.bool_], leave_out:
             continue
         images, known = _coarse_series(acquisition.signal, mask, chosen, factor)
         pose, points = _register(images, known, inside, size)
+        if not np.isfinite(pose).all():  # values of damaged images whose squares are too large
+            continue
         pose -= pose[_medoid(pose)]
         moved = pose[:, None, :3] + np.cross(pose[:, None, 3:], points[None])
         found.translation[chosen] = pose[:, :3]
