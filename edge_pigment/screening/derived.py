@@ -50,8 +50,8 @@ MOST_AT_ONCE, FEW = 100, 3
 COMPUTED = 0.8
 """Share of a volume's details that log signals explain, above which it was computed from them."""
 BALANCED, BALANCED_DECAY = 0.1, 0.03
-"""Of the sum of the weights' magnitudes, for ADC images and exponential ones (the decay, or its log): they do not
-change with the scale of the signal. A signal at high b has up to 0.09."""
+"""Of the sum of the weights' magnitudes, for ADC images and, by its log, for the decay itself (exponential ADC):
+neither changes with the scale of the signal. A signal at high b has up to 0.09."""
 AGAINST = -0.2
 """Sum of the coefficients of other log signals in that of a volume. FA maps of six real scans have -0.3 to -0.9; in
 40 real scans the least of a measurement is -0.04, at the noise floor."""
