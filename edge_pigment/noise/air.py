@@ -91,7 +91,7 @@ def sigma_before_averages(air: Air | None) -> float:
 
 def _air(acquisition: Acquisition) -> Mask:
     """What is far from what is bright, and as dark on the mean of neighbours as most of it."""
-    b0 = np.nan_to_num(acquisition.mean_b0)
+    b0 = np.nan_to_num(acquisition.mean_b0, posinf=0, neginf=0)
     head: Mask = np.asarray(b0 > otsu(b0))
     steps = np.maximum(np.round(MARGIN_MM / acquisition.voxel_size), 1).astype(int)
     air = ~dilate(head, steps)

@@ -181,6 +181,7 @@ def _sample(acquisition: Acquisition) -> tuple[Values, Mask] | None:
     relative = []
     for n in some:
         volume = np.nan_to_num(signal[:, :, slices, n], posinf=0, neginf=0)
+        volume = np.maximum(volume, 0)  # magnitudes
         relative.append(volume / max(float(volume.mean()), 1e-30))
     middle = np.median(relative, axis=0)
     head = middle > otsu(middle)
