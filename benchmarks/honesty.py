@@ -170,7 +170,7 @@ def line(kind: str, head: str, row: dict[str, Any]) -> str:
 def main(
     data: Annotated[Path, typer.Argument(help="Folder with the sets validation and train.")],
     heads: Annotated[str, typer.Option(help="Names, by commas; all by default.")] = ",".join(HEADS),
-    only: Annotated[str, typer.Option(help="Part of the kinds' names.")] = "",
+    only: Annotated[str, typer.Option(help="Parts of the kinds' names, separated by semicolons.")] = "",
     output: Annotated[Path | None, typer.Option("-o", help="Folder for honesty.jsonl and honesty.md.")] = None,
 ) -> None:
     """Print the table."""
@@ -181,10 +181,10 @@ def main(
     rows = []
     loaded = {name: Head.of(read_acquisition(data / HEADS[name]), name) for name in heads.split(",")}
     for kind, make in kinds().items():
-        if only not in kind:
+        if not any(part in kind for part in only.split(";")):
             continue
         for name, head in loaded.items():
-            row = judge(make(head, np.random.default_rng(len(rows))), tools)
+            row = judge(make(head, np.random.default_rng([len(kind), *name.encode()])), tools)
             rows.append({"kind": kind, "head": name} | row)
             lines.append(line(kind, name, row))
             print(lines[-1], flush=True)

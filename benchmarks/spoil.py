@@ -22,7 +22,7 @@ from edge_pigment_prior.references import fit_reference
 Array = np.ndarray[Any, Any]
 TISSUE = 0.5
 """Of Otsu's threshold on the b=0 image: scalp, eyes and brain are above, air is not."""
-SLICES = 26
+SLICES = 16
 """In the middle of the brain: enough for the prior, and quick."""
 LEVEL = 1000.0
 """The b=0 signal's median in the brain, as scanners write it."""
