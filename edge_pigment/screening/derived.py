@@ -17,10 +17,7 @@ become too sure. What a volume is made of is found from details, in which noise 
 care".
 """
 
-from dataclasses import dataclass, field
-
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_pigment import errors as texts
 from edge_pigment.acquisition import Acquisition
@@ -28,9 +25,8 @@ from edge_pigment.errors import InputError, listed
 from edge_pigment.findings import CARE, NOTE, Finding
 from edge_pigment.gradients import GradientTable
 from edge_pigment.screening.details import NEGATIVE, Details, measure_details, nonnegative
-
-Float = NDArray[np.float64]
-Indices = NDArray[np.intp]
+from edge_pigment.screening.inferred import drop_maps, drop_resampled, drop_smooth
+from edge_pigment.screening.search import SAME_DIRECTION, Float, Indices, Search, groups_of
 
 EXACT = 0.05
 """Of a volume's noise: the residual of what was computed in floating point, where rounding before cannot be seen.
@@ -52,54 +48,6 @@ COMPUTED = 0.8
 BALANCED, BALANCED_DECAY = 0.1, 0.03
 """Of the sum of the weights' magnitudes, for ADC images and, by its log, for the decay itself (exponential ADC):
 neither changes with the scale of the signal. A signal at high b has up to 0.09."""
-AGAINST = -0.2
-"""Sum of the coefficients of other log signals in that of a volume. FA maps of six real scans have -0.3 to -0.9; in
-40 real scans the least of a measurement is -0.04, at the noise floor."""
-UNLIKE = 1.6
-"""Times what that leaves of the other volumes, it leaves of a map (1.9 to 3.3): phantoms have contrasts, too, in which
-coefficients say little."""
-LEAST_MEANS = 200
-"""Blocks of which contrast is judged."""
-SMOOTH = 0.5
-"""Of the noise (over the signal) of the others of its b-value: below, a volume may be filtered. Of real scans the least
-is 0.74, of volumes smoothed by a Gaussian of one voxel 0.05 to 0.25."""
-SMOOTH_COLOUR = 0.66
-"""Of the others' ratio of finest to next details: means have less noise, too, but of the same colour (0.68 or more;
-smoothed volumes 0.27 to 0.64)."""
-SERIES = 0.7
-"""Share of a series' second half that must be smooth for all of it to be."""
-SHARED = 0.65
-"""Of the noise of two volumes, in the difference of two of the same direction. Real repeats have 0.83 or more, copies
-moved by a fraction of a voxel and a degree 0.2 to 0.5."""
-SOFTER = 0.8
-"""Noise of a series' second half over that of its first, whose volumes it repeats: linear interpolation leaves 0.6."""
-LEAST_SERIES = 4
-"""Pairs that make a series."""
-SHARED_SERIES = 0.3
-"""Share of the pairs of a series sent twice that must be seen to share noise; those moved by a voxel or more do not."""
-EDGED = 1.15
-"""Coarse over fine details in that difference: of two measurements of little noise it is white; moved edges are not."""
-SAME_DIRECTION = np.cos(np.deg2rad(4.0))
-"""Motion correction turns directions by a degree or two."""
-MOST_IN_NOISE = 9
-"""Volumes of which the least component is taken for noise."""
-
-
-@dataclass
-class _Search:
-    """Volumes that are still taken for measurements, and what was found of the others."""
-
-    table: GradientTable
-    kept: NDArray[np.bool_]
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def volumes(self) -> Indices:
-        return np.flatnonzero(self.kept)
-
-    def drop(self, volumes: list[int], level: str, text: str, **details: object) -> None:
-        self.kept[volumes] = False
-        self.findings.append(Finding(level, text.format(volumes=listed(volumes), **details)))
 
 
 def drop_derived(acquisition: Acquisition) -> tuple[Indices, tuple[Finding, ...]]:
@@ -116,14 +64,14 @@ def drop_derived(acquisition: Acquisition) -> tuple[Indices, tuple[Finding, ...]
     """
     table = acquisition.gradients
     details = measure_details(acquisition)
-    search = _Search(table, np.ones(len(table), bool))
+    search = Search(table, np.ones(len(table), bool))
     if details is None:
         _drop_identical(search, acquisition)
     else:
         unseen = np.flatnonzero(~details.present)
         search.kept[unseen] = False
         exact = (_drop_copies, _drop_means, _drop_traces, _drop_computed)
-        for step in (*exact, _drop_maps, _drop_smooth, _drop_resampled):
+        for step in (*exact, drop_maps, drop_smooth, drop_resampled):
             step(search, details)
         search.kept[unseen] = True
         signed = [int(n) for n in unseen if details.negative[n] >= NEGATIVE]
@@ -141,7 +89,7 @@ def drop_derived(acquisition: Acquisition) -> tuple[Indices, tuple[Finding, ...]
     return kept, tuple(findings)
 
 
-def _drop_identical(search: _Search, acquisition: Acquisition) -> None:
+def _drop_identical(search: Search, acquisition: Acquisition) -> None:
     """Of an image too small to look closer: volumes with the same values."""
     seen: dict[bytes, int] = {}
     pairs = []
@@ -152,7 +100,7 @@ def _drop_identical(search: _Search, acquisition: Acquisition) -> None:
     _tell_copies(search, pairs)
 
 
-def _drop_copies(search: _Search, details: Details) -> None:
+def _drop_copies(search: Search, details: Details) -> None:
     """Volumes with the details of one before, in the signal or, if a smooth factor lies between them, in its log."""
     relative = details.noise / np.maximum(details.level, 1e-30)
     linear = details.linear, details.noise, details.rounding[0], (0.0, np.inf)
@@ -177,11 +125,11 @@ def _copied(
     return bool(between[0] < weight < between[1] and residual <= _allowed(moments[n, n], noise[n], rounded))
 
 
-def _tell_copies(search: _Search, pairs: list[tuple[int, int]]) -> None:
+def _tell_copies(search: Search, pairs: list[tuple[int, int]]) -> None:
     """Leave the second of each pair out; whether it has the first's b-value and direction makes a difference."""
     g = search.table.bvecs
     alike = [
-        any(np.isin(pair, group).all() for group in _groups(search.table))
+        any(np.isin(pair, group).all() for group in groups_of(search.table))
         and (abs(g[pair[0]] @ g[pair[1]]) > SAME_DIRECTION or not (g[pair[0]].any() or g[pair[1]].any()))
         for pair in pairs
     ]
@@ -192,16 +140,16 @@ def _tell_copies(search: _Search, pairs: list[tuple[int, int]]) -> None:
             search.drop(second, level, text, of=listed(sorted(set(first))))
 
 
-def _drop_means(search: _Search, details: Details) -> None:
+def _drop_means(search: Search, details: Details) -> None:
     _drop_sums(search, details.linear, details.noise, details.rounding[0], texts.VOLUME_AVERAGED)
 
 
-def _drop_traces(search: _Search, details: Details) -> None:
+def _drop_traces(search: Search, details: Details) -> None:
     noise = details.noise / np.maximum(details.level, 1e-30)
     _drop_sums(search, details.log, noise, details.rounding[1], texts.VOLUME_TRACE)
 
 
-def _drop_sums(search: _Search, moments: Float, noise: Float, rounding: Float, text: str) -> None:
+def _drop_sums(search: Search, moments: Float, noise: Float, rounding: Float, text: str) -> None:
     """Volumes whose details are sums of others', with weights >= 0, one after the other."""
     most = len(search.volumes) // 2  # beyond, the data are filtered as a whole, and nobody's sum
     found: list[tuple[int, Indices]] = []
@@ -219,7 +167,7 @@ def _pools(table: GradientTable, volumes: Indices) -> list[Indices]:
     """
     if len(volumes) <= MOST_AT_ONCE:
         return [volumes]
-    groups = [group[np.isin(group, volumes)] for group in _groups(table)]
+    groups = [group[np.isin(group, volumes)] for group in groups_of(table)]
     few = [group for group in groups if len(group) < FEW]
     return [np.sort(np.concatenate([group, *few])) for group in groups if len(group) >= FEW]
 
@@ -259,7 +207,7 @@ def _parts(
     residual = own - 2 * weights @ moments[others, target] + weights @ moments[np.ix_(others, others)] @ weights
     if residual > _allowed(own, noise[target], rounding[target] + weights**2 @ rounding[others]):
         return others[:0]
-    of_one_b = any(np.isin(others, group).all() for group in _groups(table))
+    of_one_b = any(np.isin(others, group).all() for group in groups_of(table))
     of_all = len(others) == len(kept) - 1 and np.ptp(weights) < 0.1 * weights.max()
     return others if of_one_b or of_all else others[:0]
 
@@ -269,12 +217,7 @@ def _allowed(own: float, noise: float, rounding: float) -> float:
     return min((EXACT * noise) ** 2 + ROUNDED * rounding, MOST_RESIDUAL**2 * own)
 
 
-def _groups(table: GradientTable) -> list[Indices]:
-    """Volumes of b=0, and those of each shell."""
-    return [np.flatnonzero(table.is_b0), *(shell.indices for shell in table.shells)]
-
-
-def _drop_computed(search: _Search, details: Details) -> None:
+def _drop_computed(search: Search, details: Details) -> None:
     """ADC and MD images: b=0 log signals minus weighted ones."""
     found: list[int] = []
     b0 = np.flatnonzero(search.table.is_b0)
@@ -327,107 +270,3 @@ def _computed(table: GradientTable, details: Details, kept: Indices, at: int) ->
             explained = float(2 * weights @ products - weights @ moments @ weights)
             shares.append(explained / max(float(own), 1e-300))
     return at, max(shares)
-
-
-def _drop_maps(search: _Search, details: Details) -> None:
-    """Other maps, by their contrast."""
-    if len(details.means) < LEAST_MEANS or len(search.volumes) < 4:
-        return
-    log, b0 = details.means, search.table.is_b0
-    sums, spreads = {}, {}
-    for n in search.volumes:
-        others = search.volumes[search.volumes != n]
-        groups = [group for group in (others[b0[others]], others[~b0[others]]) if len(group)]
-        if len(groups) == 2:
-            x = np.stack([np.ones(len(log)), *(log[:, group].mean(axis=1) for group in groups)], axis=1)
-            coefficients = _robust_fit(x, log[:, n])
-            sums[int(n)] = float(coefficients[1:].sum())
-            spreads[int(n)] = float(np.median(np.abs(log[:, n] - x @ coefficients)))
-    usual = np.median(list(spreads.values())) if spreads else 0.0
-    found = [n for n, total in sums.items() if total < AGAINST and spreads[n] > UNLIKE * usual]
-    if found and len(found) <= len(search.volumes) // 2:
-        search.drop(found, CARE, texts.VOLUMES_OF_MAPS)
-
-
-def _robust_fit(x: Float, y: Float) -> Float:
-    """Coefficients (K,) of y (B,) in the columns of x (B, K), with Huber's weights."""
-    weight: Float = np.ones(len(y))
-    coefficients: Float = np.zeros(x.shape[1])
-    for _ in range(8):
-        root = np.sqrt(weight)
-        coefficients = np.asarray(np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0], float)
-        distance = np.abs(y - x @ coefficients)
-        weight = np.asarray(1 / np.maximum(1, distance / (3 * np.median(distance) + 1e-9)), float)
-    return coefficients
-
-
-def _drop_smooth(search: _Search, details: Details) -> None:
-    """Volumes with much less, and coarser, noise than the others of their b-value."""
-    if not np.isfinite(details.coarse).all():
-        return
-    noise = details.noise / np.maximum(details.level, 1e-30)
-    colour = details.noise / np.maximum(details.coarse, 1e-30)
-    found = []
-    for group in _groups(search.table):
-        group = group[search.kept[group]]
-        if len(group) > 1:
-            # of a series and its smoothed copy one half is as it was
-            usual = np.quantile(noise[group], 0.75), np.quantile(colour[group], 0.75)
-            found += [int(n) for n in group if noise[n] < SMOOTH * usual[0] and colour[n] < SMOOTH_COLOUR * usual[1]]
-    for stride, pairs in _series(search.table, search.volumes).items():
-        # of a whole series that was smoothed, those in which edges hide it
-        if stride * 2 == len(search.volumes) and np.isin([n for _, n in pairs], found).mean() > SERIES:
-            found = [n for _, n in pairs]
-    if found and len(found) <= len(search.volumes) // 2:
-        search.drop(sorted(found), CARE, texts.VOLUMES_SMOOTHED)
-
-
-def _drop_resampled(search: _Search, details: Details) -> None:
-    """Of two volumes of one direction that share their noise, the one that has less of it."""
-    series = _series(search.table, search.volumes)
-    pairs = [pair for members in series.values() for pair in members]
-    if not pairs:
-        return
-    relative = details.noise / np.maximum(details.level, 1e-30)
-    smoother: dict[tuple[int, int], int] = {}
-    for members in series.values():
-        first, second = np.array(members).T
-        later = np.mean(relative[second] < relative[first]) >= 0.5
-        smoother |= {pair: pair[int(later)] for pair in members}
-    originals = np.setdiff1d(search.volumes, list(smoother.values()))[:MOST_IN_NOISE]
-    if len(originals) < 3:
-        return
-    # brought to one level; noise is the least of all combinations
-    moments = details.linear[np.ix_(originals, originals)]
-    noise = float(np.sqrt(max(np.linalg.eigvalsh(moments)[0], 0)))
-
-    def share(first: int, second: int) -> bool:
-        ratio = details.level[first] / details.level[second]
-        two = noise * np.sqrt(1 + ratio**2)
-        return bool(details.difference[first, second] < SHARED * two and details.colour[first, second] > EDGED)
-
-    found = []
-    for members in series.values():
-        sharing = [pair for pair in members if share(*pair)]
-        whole = len(sharing) > 1 and len(sharing) >= SHARED_SERIES * len(members)
-        if len(members) >= LEAST_SERIES and 2 * len(members) == len(search.volumes):
-            softness = [relative[smoother[pair]] / relative[sum(pair) - smoother[pair]] for pair in members]
-            whole = whole or bool(np.median(softness) < SOFTER)
-        found += members if whole else sharing
-    gone = sorted({smoother[pair] for pair in found})
-    if gone and len(gone) <= len(search.volumes) // 2:
-        of = sorted({sum(pair) - smoother[pair] for pair in found})
-        search.drop(gone, CARE, texts.VOLUMES_RESAMPLED, of=listed(of))
-
-
-def _series(table: GradientTable, volumes: Indices) -> dict[int, list[tuple[int, int]]]:
-    """Pairs of volumes of one b-value and direction, by how far apart they lie: a series sent twice has one stride."""
-    strides: dict[int, list[tuple[int, int]]] = {}
-    for group in _groups(table):
-        group = group[np.isin(group, volumes)]
-        g = table.bvecs[group]
-        without = ~np.any(g, axis=1)
-        same = (np.abs(g @ g.T) > SAME_DIRECTION) | np.logical_and.outer(without, without)
-        for i, j in np.argwhere(np.triu(same, 1)):
-            strides.setdefault(int(group[j] - group[i]), []).append((int(group[i]), int(group[j])))
-    return strides
