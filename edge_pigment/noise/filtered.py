@@ -29,9 +29,10 @@ SMOOTH = 1.29
 """Details of residuals over three to five voxels against two, times those of independent noise against two: noise that
 is alike over all of these distances. Real scans have up to 1.27 (one person's, the next 1.10), interpolated ones 1.05;
 non-local means leave 1.31 to 1.49."""
-SMOOTH_IN_FEW = 1.30
+SMOOTH_IN_FEW = 1.235
 """The same for protocols without directions to spare: what varies least between volumes, three voxels apart against
-two. Real scans have up to 1.22, images free of noise 1.15; non-local means leave 1.36 to 1.38."""
+two. Real scans have up to 1.22 (one person's, the next 1.04), images free of noise 1.16; non-local means leave 1.24 to
+1.37."""
 
 
 class Filtered(NamedTuple):
