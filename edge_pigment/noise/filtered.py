@@ -29,10 +29,11 @@ SMOOTH = 1.29
 """Details of residuals over three to five voxels against two, times those of independent noise against two: noise that
 is alike over all of these distances. Real scans have up to 1.27 (one person's, the next 1.10), interpolated ones 1.05;
 non-local means leave 1.31 to 1.49."""
-SMOOTH_IN_FEW = 1.235
-"""The same for protocols without directions to spare: what varies least between volumes, three voxels apart against
-two. Real scans have up to 1.22 (one person's, the next 1.04), images free of noise 1.16; non-local means leave 1.24 to
-1.37."""
+SMOOTH_IN_FEW, STEADY = 1.17, 0.81
+"""For protocols without directions to spare: details, of what varies least between volumes, three voxels apart over
+those two apart, and that over the same of two and one. Real scans have up to 1.04 of the first but for one person's of
+1.15 to 1.22, with 0.71 to 0.79 of the second; images free of noise have up to 1.16 of the first. Non-local means leave
+1.20 to 1.39 and 0.84 to 0.91."""
 
 
 class Filtered(NamedTuple):
@@ -77,8 +78,9 @@ def find_filter(acquisition: Acquisition, mask: Mask) -> Filtered:
 
 def _is_smooth(acquisition: Acquisition, mask: Mask, part: slice) -> bool:
     volumes = np.nan_to_num(acquisition.signal[:, :, part][..., chosen_volumes(acquisition.gradients)])
-    two, three = (details_between(volumes, mask[:, :, part], (0, 1), (lag, lag)) for lag in (2, 3))
-    return two is not None and three is not None and three > SMOOTH_IN_FEW * two
+    inside = mask[:, :, part]
+    one, two, three = (details_between(volumes, inside, (0, 1), (lag, lag)) or 0.0 for lag in (1, 2, 3))
+    return one > 0 and three > SMOOTH_IN_FEW * two and three * one > STEADY * two**2
 
 
 def _basis(bvecs: Float) -> Float:
