@@ -119,6 +119,9 @@ def brain_mask(b0: ArrayLike, dwi: ArrayLike | None = None, voxel_size: ArrayLik
 def otsu(image: ArrayLike) -> float:
     """The threshold between two classes that leaves the most variance between them (Otsu 1979, eq. 16-18)."""
     values = np.asarray(image).ravel()
+    low, high = float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))
+    if not high - low > BINS * np.spacing(np.float32(max(abs(low), abs(high)))):
+        return high  # one value, as far as bins can tell
     counts, edges = np.histogram(values, BINS)
     centres = (edges[1:] + edges[:-1]) / 2
     below = np.cumsum(counts)

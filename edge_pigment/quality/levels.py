@@ -42,7 +42,10 @@ LARGEST_B_OF_ADC = 2.5
 """ms/µm²: above, the noise floor and kurtosis take the bounds' meaning away."""
 LEAST_B_OF_ADC = 0.5
 """ms/µm²: below, a volume that is 10 % brighter, or the blood's part of the signal, moves the ADC by 0.2 and more.
-Where no shell is above, the ADC is not looked at."""
+Where no shell lies between the two, wider bounds are asked of the one that is nearest."""
+LOWEST_AT_ALL, HIGHEST_AT_ALL = 0.15, 3.2
+"""µm²/ms, of any brain at any b: the noise floor leaves 0.2 at b = 8000, and nothing diffuses faster than warm
+water."""
 _TINY = 1e-3
 """Of the median b=0 signal; keeps the log of a blank slice finite."""
 
@@ -54,6 +57,7 @@ class Levels(NamedTuple):
     gain: Float
     slices: Float
     adc: float
+    adc_bounds: tuple[float, float]
     outliers: tuple[int, ...]
     dropped: tuple[tuple[int, int], ...]
     """(volume, slice)."""
@@ -61,7 +65,7 @@ class Levels(NamedTuple):
     @property
     def adc_is_plausible(self) -> bool:
         """Whether b=0 and weighted volumes can belong together; true where it cannot be told."""
-        return not (self.adc < LOWEST_ADC or self.adc > HIGHEST_ADC)
+        return not (self.adc < self.adc_bounds[0] or self.adc > self.adc_bounds[1])
 
 
 def measure_levels(y: Array, mask: NDArray[np.bool_], table: GradientTable, sigma: float) -> Levels:
@@ -112,7 +116,8 @@ def measure_levels(y: Array, mask: NDArray[np.bool_], table: GradientTable, sigm
         if len(group) == 2 and np.ptp(gain[group]) > GAIN + GAIN_PER_B * b[group[0]]:
             outliers = np.union1d(outliers, group)
     dropped = [(int(n), int(z)) for z, n in np.argwhere((slices < lowest) | (slices > highest))]
-    return Levels(gain, slices, _adc(log[large], table), tuple(int(n) for n in outliers), tuple(sorted(dropped)))
+    adc, bounds = _adc(log[large], table)
+    return Levels(gain, slices, adc, bounds, tuple(int(n) for n in outliers), tuple(sorted(dropped)))
 
 
 def _against_decay(level: Float, b: Float) -> Float:
@@ -140,10 +145,16 @@ def _against_neighbours(shape: Float, large: NDArray[np.bool_]) -> Float:
     return found
 
 
-def _adc(log: Float, table: GradientTable) -> float:
+def _adc(log: Float, table: GradientTable) -> tuple[float, tuple[float, float]]:
+    """ADC of the brain, or NaN, and the bounds that it should lie in."""
+    bounds = LOWEST_ADC, HIGHEST_ADC
     shells = [shell for shell in table.shells if 1e3 * LEAST_B_OF_ADC <= shell.bval <= 1e3 * LARGEST_B_OF_ADC]
+    if not shells:
+        bounds = LOWEST_AT_ALL, HIGHEST_AT_ALL
+        low = [shell for shell in table.shells if shell.bval < 1e3 * LEAST_B_OF_ADC]
+        shells = low[-1:] or list(table.shells[:1])
     if not table.is_b0.any() or not shells:
-        return float("nan")
+        return float("nan"), bounds
     lost = np.median(log[:, table.is_b0], axis=1) - np.median(log[:, shells[0].indices], axis=1)
     apart = shells[0].bval - float(np.median(table.model_bvals[table.is_b0]))
-    return float(np.median(lost)) / (apart * 1e-3)
+    return float(np.median(lost)) / (apart * 1e-3), bounds

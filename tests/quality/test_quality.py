@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -264,3 +265,11 @@ def test_levels_of_many_b_values_are_compared_along_b(head):
         spoilt = y.copy()
         spoilt[n] *= 0.5
         assert measure_levels(spoilt, head.brain.T, scan.gradients, 0.05).outliers == (n,)
+
+
+@pytest.mark.parametrize(("factor", "plausible"), [(1.0, True), (0.1, False), (0.25, False), (10.0, False)])
+def test_b_values_in_another_unit_are_doubted(scan, factor, plausible):
+    """b = 100, 250 and 10 000 s/mm² for 1000: no brain's water diffuses so."""
+    table = scan[0].gradients
+    wrong = GradientTable(table.bvals * factor, table.bvecs)
+    assert look((replace(scan[0], gradients=wrong), *scan[1:])).levels.adc_is_plausible == plausible
