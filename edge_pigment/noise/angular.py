@@ -27,6 +27,13 @@ def even_polynomials(bvecs: Float, degree: int) -> Float:
     return np.stack([x**i * y**j * z**k for i, j, k in powers], axis=1)
 
 
+def column_space(matrix: Float) -> Float:
+    """Orthonormal columns (N, rank) that span those of a matrix (N, K)."""
+    basis, values, _ = np.linalg.svd(matrix, full_matrices=False)
+    space: Float = basis[:, values > 1e-6 * values[0]]
+    return space
+
+
 def angular_sigma(acquisition: Acquisition, mask: Mask) -> float | None:
     """σ by the residuals on the shells; None where no shell has enough to spare."""
     plans = []
@@ -34,8 +41,7 @@ def angular_sigma(acquisition: Acquisition, mask: Mask) -> float | None:
         for degree in (4, 2):
             harmonics = even_polynomials(acquisition.gradients.bvecs[shell.indices], degree)
             harmonics[acquisition.gradients.is_trace[shell.indices]] = 1  # repeats of one image
-            basis, values, _ = np.linalg.svd(harmonics, full_matrices=False)
-            basis = basis[:, values > 1e-6 * values[0]]
+            basis = column_space(harmonics)
             spare = len(basis) - basis.shape[1]
             if spare >= (LEAST_SPARE_FOR_DEGREE_4 if degree == 4 else LEAST_SPARE):
                 plans.append((degree, spare, shell.indices, basis))

@@ -91,6 +91,19 @@ def least_component(details: Float, square_of_mean: Float, size: int) -> float:
     return sigma_of_magnitudes(np.sqrt(variance), mean_square)
 
 
+def diagonal(images: Volumes, lag: int) -> Volumes:
+    """Differences of differences between voxels `lag` apart along both axes of the slices, (X - lag, Y - lag, ...)."""
+    near, far = slice(None, -lag), slice(lag, None)
+    return images[near, near] - images[far, near] - images[near, far] + images[far, far]
+
+
+def diagonal_inside(mask: Mask, lag: int) -> Mask:
+    """Where all four voxels of `diagonal` lie in the mask."""
+    near, far = slice(None, -lag), slice(lag, None)
+    inside: Mask = mask[near, near] & mask[far, near] & mask[near, far] & mask[far, far]
+    return inside
+
+
 def noise_directions(details: Float) -> tuple[Float, Float, Mask]:
     """Independent combinations of volumes (N, N), a column each; their variances; which of them vary least: noise.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_pigment.acquisition import Acquisition, Volume
 from edge_pigment.boxes import bounding_box, box_sums
-from edge_pigment.noise.details import LEAST_BLOCKS, Mask, chosen_volumes, noise_directions
+from edge_pigment.noise.details import LEAST_BLOCKS, Mask, chosen_volumes, diagonal, diagonal_inside, noise_directions
 
 BOX_MM = 10.0
 """Half-width of the boxes over which variance is averaged: some hundred voxels, and finer than coils vary."""
@@ -83,15 +83,15 @@ def _voxels(image: Volume, cell: list[int], shape: tuple[int, ...]) -> Volume:
 def _squared_details(volumes: Volume, mask: Mask, step: int) -> tuple[Volume | None, Mask]:
     """Squares of what varies least between volumes, (X, Y, Z), and where they lie in the brain."""
     volumes = np.nan_to_num(volumes)
-    near, far = slice(None, -step), slice(step, None)
     inside = np.zeros_like(mask)
     if min(mask.shape[:2]) <= step:
         return None, inside
-    inside[near, near] = mask[near, near] & mask[far, near] & mask[near, far] & mask[far, far]
+    near = (slice(None, -step), slice(None, -step))
+    inside[near] = diagonal_inside(mask, step)
     if inside.sum() < LEAST_BLOCKS or volumes.shape[3] < 2:
         return None, inside
-    details = volumes[near, near] - volumes[far, near] - volumes[near, far] + volumes[far, far]
-    directions, _, noise = noise_directions(details[inside[near, near]].astype(float))
+    details = diagonal(volumes, step)
+    directions, _, noise = noise_directions(details[inside[near]].astype(float))
     square = np.zeros(mask.shape, np.float32)
-    square[near, near] = np.mean((details @ directions[:, noise].astype(np.float32)) ** 2, axis=-1)
+    square[near] = np.mean((details @ directions[:, noise].astype(np.float32)) ** 2, axis=-1)
     return square, inside

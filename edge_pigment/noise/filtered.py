@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_pigment.acquisition import Acquisition
-from edge_pigment.noise.angular import even_polynomials
+from edge_pigment.noise.angular import column_space, even_polynomials
 from edge_pigment.noise.correlation import details_between, middle_slices
-from edge_pigment.noise.details import LEAST_BLOCKS, MAD, Float, Mask, chosen_volumes
+from edge_pigment.noise.details import LEAST_BLOCKS, MAD, Float, Mask, chosen_volumes, diagonal, diagonal_inside
 
 LEAST_SPARE = 5
 """Volumes beyond a smooth function of direction: in fewer, edges are not told from noise."""
@@ -84,17 +84,12 @@ def _is_smooth(acquisition: Acquisition, mask: Mask, part: slice) -> bool:
 
 
 def _basis(bvecs: Float) -> Float:
-    harmonics = even_polynomials(bvecs, 4 if len(bvecs) >= 20 else 2)
-    basis, values, _ = np.linalg.svd(harmonics, full_matrices=False)
-    return np.asarray(basis[:, values > 1e-6 * values[0]], np.float32)
+    return column_space(even_polynomials(bvecs, 4 if len(bvecs) >= 20 else 2)).astype(np.float32)
 
 
 def _blocks(images: np.ndarray, inside: Mask, lag: int) -> np.ndarray:
     """Diagonal details (blocks, N) of slices between voxels `lag` apart."""
-    near, far = slice(None, -lag), slice(lag, None)
-    where = inside[near, near] & inside[far, near] & inside[near, far] & inside[far, far]
-    details = images[near, near] - images[far, near] - images[near, far] + images[far, far]
-    return 0.5 * details[where]
+    return 0.5 * diagonal(images, lag)[diagonal_inside(inside, lag)]
 
 
 def _median_rms(residual: np.ndarray, spare: int) -> float:
@@ -105,6 +100,6 @@ def _single_volumes(y: np.ndarray, inside: Mask) -> float:
     """Median over volumes of the details' sd where the mean image is flat."""
     mean = y.mean(axis=-1)
     slope = np.abs(np.diff(mean, axis=0))[:, :-1] + np.abs(np.diff(mean, axis=1))[:-1]
-    where = inside[:-1, :-1] & inside[1:, :-1] & inside[:-1, 1:] & inside[1:, 1:]
-    quiet = slope[where] <= np.quantile(slope[where], QUIET_SHARE)
+    slope = slope[diagonal_inside(inside, 1)]
+    quiet = slope <= np.quantile(slope, QUIET_SHARE)
     return float(np.median(np.median(np.abs(_blocks(y, inside, 1)[quiet]), axis=0)) / MAD)

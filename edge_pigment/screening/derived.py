@@ -80,13 +80,12 @@ def drop_derived(acquisition: Acquisition) -> tuple[Indices, tuple[Finding, ...]
     kept = search.volumes
     if len(kept) == len(table):
         return kept, ()
-    findings = search.findings
     try:
         table.subset(kept).check_protocol()
     except InputError as error:
         said = " ".join(finding.text for finding in search.findings)
         raise InputError(texts.NOTHING_MEASURED.format(said=said, why=error)) from error
-    return kept, tuple(findings)
+    return kept, tuple(search.findings)
 
 
 def _drop_identical(search: Search, acquisition: Acquisition) -> None:
